@@ -1,0 +1,53 @@
+"""Where the negative features come from: one file per method, each answering the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..layers import Layer
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows of one model call that are computed together.
+
+    ``rows``: row numbers in the call's batch. ``items``: for each row, what a branch needs to know (its own business,
+    e.g. the place of its negative). ``key``: identifies the group's data within the branch.
+    """
+
+    rows: tuple[int, ...]
+    items: tuple[int, ...] = ()
+    key: tuple[int, ...] = ()
+    _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def where(self, device: torch.device) -> slice | Tensor:
+        """The rows as an index: a slice where they follow one another, else a tensor (built once per device)."""
+        first = self.rows[0]
+        if self.rows == tuple(range(first, first + len(self.rows))):
+            return slice(first, first + len(self.rows))
+        if device not in self._index:
+            self._index[device] = torch.tensor(self.rows, device=device)
+        return self._index[device]
+
+
+class Branch(Protocol):
+    """A source of negative features. Stateless between runs: a Run makes its own."""
+
+    kind: str  # of the layers it needs: "cross", "self", "joint"
+
+    def plan(self, rows: Sequence[tuple[int, int]]) -> list[RowGroup]:
+        """Group (row, image) pairs of a model call; called once per call, on the CPU."""
+        ...
+
+    def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
+        """z_neg (rows, tokens, width) for the group's rows. ``query``: (rows, tokens, width), heads merged."""
+        ...
+
+    def clear(self) -> None:
+        """Drop everything cached."""
+        ...

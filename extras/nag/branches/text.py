@@ -1,0 +1,180 @@
+"""NAG's negative branch: the layer's own queries attend to the negative prompt (arXiv 2505.21179)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from ..layers import Layer
+from . import RowGroup
+
+_KEEP = 8  # negatives remembered at once: prompt schedules alternate between a few
+
+
+@dataclass(frozen=True)
+class ContextSet:
+    """The negatives of a batch. ``stacks``: one (n, tokens, channels) tensor per token count, each different negative
+    once. ``place``: image -> (stack, place in it)."""
+
+    number: int
+    stacks: tuple[Tensor, ...]
+    place: tuple[tuple[int, int], ...]
+
+
+class TextBranch:
+    """Keys and values of the negatives are computed once per layer and set of negatives, by the layer's own modules.
+
+    ``project_contexts``: a host's hook for hypernetworks and the like: (attention module, context) ->
+    (context for keys, context for values).
+    """
+
+    kind = "cross"
+
+    def __init__(self, project_contexts: Callable[[Any, Tensor], tuple[Tensor, Tensor]] | None = None):
+        self.project_contexts = project_contexts
+        self._sets: dict[Hashable, ContextSet] = {}
+        self._current: ContextSet | None = None
+        self._numbers = 0
+        self._projected: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def ready(self) -> bool:
+        """True once there is a negative."""
+        return self._current is not None
+
+    def set_contexts(self, contexts: Tensor | Sequence[Tensor], key: Hashable = None) -> None:
+        """Use these negatives from the next call on.
+
+        ``contexts``: one (tokens, channels) tensor per image, or one (images, tokens, channels) tensor; a single one
+        serves all images. Token counts may differ. ``key``: names this set, so that a host which rebuilds equal
+        tensors each step saves the comparison; without one, equal values are recognised.
+        """
+        images = _per_image(contexts)
+        if key is not None and ("key", key) in self._sets:
+            name: Hashable = ("key", key)
+        else:
+            name = ("key", key) if key is not None else self._equal(images)
+        if name not in self._sets:
+            self._sets[name] = self._stack(images)
+            self._forget_oldest()
+        self._sets[name] = self._current = self._sets.pop(name)  # most recently used last
+
+    def plan(self, rows: Sequence[tuple[int, int]]) -> list[RowGroup]:
+        """One group per token count, so that each image is computed as if alone."""
+        if self._current is None:
+            raise ValueError("negative is missing; set_negative comes before the first guided call")
+        place = self._current.place
+        groups: dict[int, list[tuple[int, int]]] = {}
+        for row, image in rows:
+            if len(place) > 1 and not 0 <= image < len(place):
+                raise ValueError(f"image is {image}; allowed: 0 to {len(place) - 1}, one per negative")
+            stack, item = place[image if len(place) > 1 else 0]
+            groups.setdefault(stack, []).append((row, item))
+        number = self._current.number
+        return [
+            RowGroup(tuple(r for r, _ in g), tuple(i for _, i in g), (number, s)) for s, g in groups.items()
+        ]
+
+    def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
+        """Attention of the group's queries (rows, tokens, width) over their negatives' keys and values."""
+        keys, values = self._keys_values(layer, query, group)
+        rows, tokens, width = query.shape
+        heads = query.view(rows, tokens, layer.heads, width // layer.heads).transpose(1, 2)
+        out = scaled_dot_product_attention(heads, _take(keys, group.items), _take(values, group.items))
+        return out.transpose(1, 2).reshape(rows, tokens, width)
+
+    def clear(self) -> None:
+        """Drop negatives, keys and values."""
+        self._sets.clear()
+        self._projected.clear()
+        self._current = None
+
+    def _keys_values(self, layer: Layer, query: Tensor, group: RowGroup) -> tuple[Tensor, Tensor]:
+        """(negatives, heads, tokens, head size) each."""
+        name = (layer.index, *group.key, query.dtype, query.device)
+        if name not in self._projected:
+            attn = layer.attn
+            assert self._current is not None
+            context = self._current.stacks[group.key[1]].to(device=query.device, dtype=query.dtype)
+            if getattr(attn, "norm_cross", None) is not None:  # diffusers: contexts normalised in the layer
+                context = attn.norm_encoder_hidden_states(context)
+            for_keys, for_values = (context, context)
+            if self.project_contexts is not None:
+                for_keys, for_values = self.project_contexts(attn, context)
+            # Called as modules: LoRA, quantised and offloaded weights do their work inside.
+            pair = (_split(attn.to_k(for_keys), layer.heads), _split(attn.to_v(for_values), layer.heads))
+            self._projected[name] = pair
+        return self._projected[name]
+
+    def _equal(self, images: list[Tensor]) -> Hashable:
+        """The name of a set with exactly these values, or a new one."""
+        for name, known in self._sets.items():
+            if len(known.place) == len(images) and all(
+                _same(known.stacks[s][i], image) for (s, i), image in zip(known.place, images, strict=True)
+            ):
+                return name
+        return ("set", self._numbers)
+
+    def _stack(self, images: list[Tensor]) -> ContextSet:
+        different: dict[int, list[Tensor]] = {}
+        at: list[tuple[int, int]] = []
+        for image in images:
+            same_length = different.setdefault(image.shape[0], [])
+            item = next((i for i, other in enumerate(same_length) if _same(other, image)), len(same_length))
+            if item == len(same_length):
+                same_length.append(image)
+            at.append((image.shape[0], item))
+        order = {length: s for s, length in enumerate(different)}
+        self._numbers += 1
+        stacks = tuple(
+            torch.stack([x.detach() for x in group]) for group in different.values()
+        )  # a copy of our own
+        return ContextSet(self._numbers, stacks, tuple((order[length], item) for length, item in at))
+
+    def _forget_oldest(self) -> None:
+        while len(self._sets) > _KEEP:
+            gone = self._sets.pop(next(iter(self._sets)))
+            self._projected = {n: kv for n, kv in self._projected.items() if n[1] != gone.number}
+
+
+def _per_image(contexts: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    images = list(contexts[None] if isinstance(contexts, Tensor) and contexts.dim() == 2 else contexts)
+    if not images:
+        raise ValueError("negative is an empty list; allowed: one context per image, or one for all")
+    for image in images:
+        if not isinstance(image, Tensor) or image.dim() != 2 or 0 in image.shape:
+            shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(f"negative is {shape}; allowed: tensors (tokens, channels), one per image")
+        if image.shape[1] != images[0].shape[1]:
+            raise ValueError(
+                f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width"
+            )
+    return images
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one is other:
+        return True
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(
+        one, other
+    )
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    n, tokens, width = x.shape
+    return x.view(n, tokens, heads, width // heads).transpose(1, 2)
+
+
+def _take(x: Tensor, items: tuple[int, ...]) -> Tensor:
+    """The entries ``items`` of the first dimension: a view wherever they are one, or follow one another."""
+    first = items[0]
+    if all(i == first for i in items):
+        return x[first : first + 1].expand(len(items), *x.shape[1:])
+    if items == tuple(range(first, first + len(items))):
+        return x[first : first + len(items)]
+    return x[list(items)]

@@ -1,0 +1,1 @@
+"""One file per host. Each knows its host's ways and drives a Run; nothing else does."""

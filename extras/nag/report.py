@@ -1,0 +1,66 @@
+"""What a run did: counted and measured in it, not copied from what was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .schedule import ranges
+
+
+@dataclass
+class Report:
+    """The account of one run.
+
+    ``layers``: layers chosen. ``calls``: attention calls guided. ``forwards``: model calls in which some were.
+    ``guided_steps``: 1-based sampler steps guided, ``steps`` how many there were. ``mean_change``: mean over the guided
+    calls of |out - z_pos|_1 / |z_pos|_1, 0 and up. ``per_step``: dicts with step, strength, cfg_factor, calls,
+    change. ``per_layer``: layer name -> dict with notation, calls, change. ``seconds``: from begin to close.
+    """
+
+    layers: int = 0
+    calls: int = 0
+    forwards: int = 0
+    steps: int = 0
+    guided_steps: list[int] = field(default_factory=list)
+    mean_change: float = 0.0
+    per_step: list[dict[str, Any]] = field(default_factory=list)
+    per_layer: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schedule: str = ""
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def acted(self) -> bool:
+        """True where guidance changed something."""
+        return self.calls > 0 and self.mean_change > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """One line for people."""
+        if self.error:
+            return f"NAG stopped: {self.error}"
+        if not self.calls:
+            return "NAG did not act" + (f": {self.warnings[0]}" if self.warnings else "")
+        line = (
+            f"NAG guided steps {ranges(self.guided_steps)} of {self.steps}, {self.layers} layers, "
+            f"{self.calls} calls, mean change {self.mean_change:.1%}"
+        )
+        return line + "".join(f"; {w}" for w in self.warnings)
+
+    def infotext(self) -> dict[str, str]:
+        """What belongs into a picture's metadata beside the settings; keys every WebUI accepts."""
+        result: dict[str, str] = {}
+        if self.calls:
+            result["NAG guided steps"] = f"{ranges(self.guided_steps)} of {self.steps}"
+            result["NAG guided calls"] = str(self.calls)
+            result["NAG mean change"] = f"{self.mean_change:.3g}"
+        if self.error:
+            result["NAG error"] = self.error
+        elif self.warnings:
+            result["NAG warning"] = "; ".join(self.warnings)
+        return result
