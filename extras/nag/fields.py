@@ -1,4 +1,5 @@
-"""The table of every option: type, default, range, words. Panel, infotext, API and settings read this one table."""
+"""The table of every option: type, default, range, words. Panel, infotext, API and settings read this one
+table."""
 
 from __future__ import annotations
 
@@ -17,14 +18,10 @@ class SettingsError(ValueError):
     ``field``, ``value``, ``allowed`` describe the first; ``errors`` lists all as such triples.
     """
 
-    def __init__(
-        self, field: str, value: object, allowed: str, more: list[tuple[str, object, str]] | None = None
-    ):
+    def __init__(self, field: str, value: object, allowed: str, more: list[tuple[str, object, str]] | None = None):
         self.field, self.value, self.allowed = field, value, allowed
         self.errors = [(field, value, allowed), *(more or [])]
-        super().__init__(
-            "; ".join(f"{f}: {_short(v)} is not possible, allowed: {a}" for f, v, a in self.errors)
-        )
+        super().__init__("; ".join(f"{f}: {_short(v)} is not possible, allowed: {a}" for f, v, a in self.errors))
 
 
 def _short(value: object) -> str:
@@ -36,8 +33,8 @@ def _short(value: object) -> str:
 class Field:
     """One option. ``type``: bool, str, int, float or "choice". ``maximum`` of a str counts characters.
 
-    ``infotext_key``: word characters and spaces only, unique. ``sigma_maximum``: the limit instead of ``maximum``
-    when the schedule's unit is sigma.
+    ``infotext_key``: word characters and spaces only, unique. ``sigma_maximum``: the limit instead of
+    ``maximum`` when the schedule's unit is sigma.
     """
 
     name: str
@@ -64,7 +61,8 @@ class Field:
         return f"{kind} from {self.minimum:g} to {self._top(unit):g}"
 
     def check(self, value: object, unit: str = "noise") -> Any:
-        """The value in the field's type; numbers and switches may come as text (infotext). SettingsError if not."""
+        """The value in the field's type; numbers and switches may come as text (infotext). SettingsError if
+        not."""
         try:
             result = self._convert(value)
         except (TypeError, ValueError, OverflowError):

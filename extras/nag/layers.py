@@ -1,9 +1,9 @@
 """Which layers of a model can be guided, under every name in use, and selecting some of them.
 
-Notation of the field: d0, d1, ... count the transformer blocks of the down path in module order, m0, ... those of the
-middle, u0, ... those of the up path (SDXL: d0-d23, m0-m9, u0-u35). The attn1 and attn2 of one block share it.
-Module names: those of the model itself, and those the same layer has in the other family (ldm/sgm
-``input_blocks.4.1...`` and diffusers ``down_blocks.1.attentions.0...``).
+Notation of the field: d0, d1, ... count the transformer blocks of the down path in module order, m0, ...
+those of the middle, u0, ... those of the up path (SDXL: d0-d23, m0-m9, u0-u35). The attn1 and attn2 of one
+block share it. Module names: those of the model itself, and those the same layer has in the other family
+(ldm/sgm ``input_blocks.4.1...`` and diffusers ``down_blocks.1.attentions.0...``).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _PATHS = "dmu"
 
 @dataclass(frozen=True)
 class Layer:
-    """One attention layer. ``name``: module path inside the UNet. ``kind``: "cross" (image asks text), "self" or
-    "joint". ``notation``: d/m/u name. ``heads``; ``width`` = heads x head size, of the features guided.
-    ``index``: place among all layers found. ``alias``: name in the other family's notation, "" if unknown."""
+    """One attention layer. ``name``: module path inside the UNet. ``kind``: "cross" (image asks text),
+    "self" or "joint". ``notation``: d/m/u name. ``heads``; ``width`` = heads x head size, of the features
+    guided. ``index``: place among all layers found. ``alias``: name in the other family's notation, "" if
+    unknown."""
 
     name: str
     module: nn.Module = field(repr=False, compare=False)
@@ -61,13 +62,14 @@ def find_unet(model: nn.Module) -> tuple[nn.Module, str]:
                     return module, family
         level = [child for module in level for child in module.children()]
     raise LayerError(
-        f"{type(model).__name__} has no UNet that is known: it needs input_blocks, middle_block, output_blocks "
+        f"{type(model).__name__} has no UNet that is known: needs input_blocks, middle_block, output_blocks "
         "or down_blocks, mid_block, up_blocks"
     )
 
 
 def find_layers(model: nn.Module) -> list[Layer]:
-    """Every attention layer of the model's UNet in module order: down, middle, up. LayerError if it has none."""
+    """Every attention layer of the model's UNet in module order: down, middle, up. LayerError if it has
+    none."""
     unet, family = find_unet(model)
     rename = other_family(unet, family)
     layers: list[Layer] = []
@@ -83,18 +85,16 @@ def find_layers(model: nn.Module) -> list[Layer]:
                 Layer(name, module, kind, notation, _heads(module), _width(module), len(layers), rename(name))
             )
     if not layers:
-        raise LayerError(
-            f"{type(unet).__name__} has no attention layer (to_q, to_k, to_v, to_out) that can be guided"
-        )
+        raise LayerError(f"{type(unet).__name__} has no attention layer (to_q, to_k, to_v, to_out) that can be guided")
     return layers
 
 
 def select(layers: list[Layer], selector: str, kind: str = "cross") -> list[Layer]:
     """The layers of one kind that a selector names, in module order.
 
-    ``selector``: terms separated by commas. "all"; a d/m/u name or range (``d0-d3``, ``m0``); a module name of either
-    notation, wildcards allowed, with or without the final ``.attn2``; ``!term`` takes away (alone: from all).
-    LayerError names what is unknown and lists what exists.
+    ``selector``: terms separated by commas. "all"; a d/m/u name or range (``d0-d3``, ``m0``); a module name
+    of either notation, wildcards allowed, with or without the final ``.attn2``; ``!term`` takes away (alone:
+    from all). LayerError names what is unknown and lists what exists.
     """
     return pick([layer for layer in layers if layer.kind == kind], selector, kind)
 
@@ -104,9 +104,7 @@ def _kind(name: str, module: Any) -> str:
     last = name.rpartition(".")[2]
     if last not in ("attn1", "attn2"):
         return ""
-    if not all(
-        isinstance(getattr(module, part, None), nn.Module) for part in ("to_q", "to_k", "to_v", "to_out")
-    ):
+    if not all(isinstance(getattr(module, part, None), nn.Module) for part in ("to_q", "to_k", "to_v", "to_out")):
         return ""
     crossing = getattr(module, "is_cross_attention", None)  # diffusers knows; elsewhere attn2 is the text one
     if isinstance(crossing, bool):
@@ -115,7 +113,8 @@ def _kind(name: str, module: Any) -> str:
 
 
 def _heads(module: Any) -> int:
-    return int(getattr(module, "heads", None) or getattr(module, "n_heads", 1))
+    heads: Any = getattr(module, "heads", None) or getattr(module, "n_heads", 1)
+    return int(heads)
 
 
 def _width(module: Any) -> int:

@@ -1,4 +1,5 @@
-"""Module names in the other family's notation: ldm/sgm ``input_blocks.4.1`` = diffusers ``down_blocks.1.attentions.0``.
+"""Module names in the other family's notation: ldm/sgm ``input_blocks.4.1`` = diffusers
+``down_blocks.1.attentions.0``.
 
 Both number the same blocks: ldm counts every (ResBlock, transformer) pair of a path in one list, with the
 down- and upsamplers between the levels; diffusers nests them in levels.
@@ -43,9 +44,7 @@ def _from_diffusers(unet: Any) -> dict[str, str]:
 
 
 def _from_ldm(unet: Any) -> dict[str, str]:
-    table = {
-        f"middle_block.{1 + 2 * i}": f"mid_block.attentions.{i}" for i in range(len(unet.middle_block) // 2)
-    }
+    table = {f"middle_block.{1 + 2 * i}": f"mid_block.attentions.{i}" for i in range(len(unet.middle_block) // 2)}
     level = place = 0
     for i, block in enumerate(unet.input_blocks):
         if i == 0:

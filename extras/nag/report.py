@@ -12,10 +12,11 @@ from .schedule import ranges
 class Report:
     """The account of one run.
 
-    ``layers``: layers chosen. ``calls``: attention calls guided. ``forwards``: model calls in which some were.
-    ``guided_steps``: 1-based sampler steps guided, ``steps`` how many there were. ``mean_change``: mean over the guided
-    calls of |out - z_pos|_1 / |z_pos|_1, 0 and up. ``per_step``: dicts with step, strength, cfg_factor, calls,
-    change. ``per_layer``: layer name -> dict with notation, calls, change. ``seconds``: from begin to close.
+    ``layers``: layers chosen. ``calls``: attention calls guided. ``forwards``: model calls in which some
+    were. ``guided_steps``: 1-based sampler steps guided, ``steps`` how many there were. ``mean_change``:
+    mean over the guided calls of |out - z_pos|_1 / |z_pos|_1, 0 and up. ``per_step``: dicts with step,
+    strength, cfg_factor, calls, change. ``per_layer``: layer name -> dict with notation, calls, change.
+    ``seconds``: from begin to close.
     """
 
     layers: int = 0

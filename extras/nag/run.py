@@ -1,12 +1,13 @@
 """One generation: begin -> step -> call -> ... -> close -> report.
 
-A host creates a Run, says which sampler grid is coming, gives the encoded negatives, and before each model call where
-in the sampling it stands and which rows are conditional. The hooks exist only while a guided step is in
-progress; close() always removes them.
+A host creates a Run, says which sampler grid is coming, gives the encoded negatives, and before each model
+call where in the sampling it stands and which rows are conditional. The hooks exist only while a guided step
+is in progress; close() always removes them.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable, Sequence
 from types import TracebackType
@@ -27,14 +28,12 @@ __all__ = ["LayerError", "Run"]
 class Run:
     """Guidance of one generation.
 
-    ``model``: a UNet, or a module with one in it. ``resolved``: the schedule on the sampler's grid, or None until
-    begin(). ``strict``: True lets an error of guidance end the model call; False (hosts) switches guidance off for
-    the rest of the run and reports it. Raises LayerError if the model has no such layers.
+    ``model``: a UNet, or a module with one in it. ``resolved``: the schedule on the sampler's grid, or None
+    until begin(). ``strict``: True lets an error of guidance end the model call; False (hosts) switches
+    guidance off for the rest of the run and reports it. Raises LayerError if the model has no such layers.
     """
 
-    def __init__(
-        self, settings: Settings, model: nn.Module, resolved: Resolved | None = None, strict: bool = False
-    ):
+    def __init__(self, settings: Settings, model: nn.Module, resolved: Resolved | None = None, strict: bool = False):
         self.settings, self.model, self.resolved = settings, model, resolved
         self.branch = TextBranch()
         self.layers: list[Layer] = select(find_layers(model), settings.layers, self.branch.kind)
@@ -60,17 +59,11 @@ class Run:
         return self.resolved.warnings
 
     def set_negative(self, contexts: Tensor | Sequence[Tensor], key: Hashable = None) -> None:
-        """The encoded negatives: a (tokens, channels) tensor per image, or one (images, tokens, channels); one serves
-        all. May be called again when a prompt schedule moves on. ``key``: see TextBranch.set_contexts.
-        ValueError if they do not fit the model."""
+        """The encoded negatives: a (tokens, channels) tensor per image, or one (images, tokens, channels);
+        one serves all. May be called again when a prompt schedule moves on. ``key``: see
+        TextBranch.set_contexts. ValueError if they do not fit the model."""
         want = getattr(self.layers[0].attn.to_k, "in_features", None)
-        width = (
-            contexts.shape[-1]
-            if isinstance(contexts, Tensor)
-            else contexts[0].shape[-1]
-            if len(contexts)
-            else want
-        )
+        width = contexts.shape[-1] if isinstance(contexts, Tensor) else contexts[0].shape[-1] if len(contexts) else want
         if want is not None and width != want:
             raise ValueError(
                 f"negative is {width} wide; this model's layers take {want}: encode it with its own encoder"
@@ -86,11 +79,10 @@ class Run:
         strength, factor = self.resolved.strength_at(t)
         self.step(strength, factor, self.resolved.step_at(t) - 1, key)
 
-    def step(
-        self, strength: float, cfg_factor: float = 1.0, index: int | None = None, key: Hashable = None
-    ) -> None:
-        """Once per model evaluation of the sampler. ``strength``: 0..1, 0 removes all hooks. ``index``: sampler step
-        from 0 (default: one further each time). ``key``: the same key again is the same evaluation: ignored."""
+    def step(self, strength: float, cfg_factor: float = 1.0, index: int | None = None, key: Hashable = None) -> None:
+        """Once per model evaluation of the sampler. ``strength``: 0..1, 0 removes all hooks. ``index``:
+        sampler step from 0 (default: one further each time). ``key``: the same key again is the same
+        evaluation: ignored."""
         if self.closed or (key is not None and key == self._last_key):
             return
         self._last_key = key
@@ -105,7 +97,8 @@ class Run:
             self._remove()
 
     def call(self, rows: Sequence[tuple[int, int]]) -> None:
-        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none."""
+        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for
+        none."""
         state = self.state
         state.groups = []
         if not self._open or state.error is not None or not rows:
@@ -181,31 +174,24 @@ class Run:
         report.seconds = time.perf_counter() - self._began
         report.steps = len(self.resolved.times) if self.resolved else len({i for i, *_ in self._evaluations})
         report.schedule = self.resolved.describe() if self.resolved else ""
-        report.mean_change = sum(values) / len(values) if values else 0.0
+        if not all(map(math.isfinite, values)):
+            self.warn("the model's features were not finite in some guided calls")
+            values = [v if math.isfinite(v) else 0.0 for v in values]
+        report.mean_change = _mean(values)
         by_step: dict[int, list[float]] = {}
         by_layer: dict[int, list[float]] = {}
-        for (step, layer, _), value in zip(changes, values, strict=True):
+        for (step, number, _), value in zip(changes, values, strict=True):
             by_step.setdefault(step, []).append(value)
-            by_layer.setdefault(layer, []).append(value)
+            by_layer.setdefault(number, []).append(value)
         report.guided_steps = [step + 1 for step in sorted(by_step)]
-        for index, strength, factor in sorted({e[0]: e for e in self._evaluations}.values()):
-            seen = by_step.get(index, [])
-            report.per_step.append(
-                {
-                    "step": index + 1,
-                    "strength": strength,
-                    "cfg_factor": factor,
-                    "calls": len(seen),
-                    "change": _mean(seen),
-                }
-            )
+        for step, strength, factor in sorted({e[0]: e for e in self._evaluations}.values()):
+            of = by_step.get(step, [])
+            line = {"step": step + 1, "strength": strength, "cfg_factor": factor, "calls": len(of)}
+            report.per_step.append(line | {"change": _mean(of)})
         for layer in self.layers:
-            seen = by_layer.get(layer.index, [])
-            report.per_layer[layer.name] = {
-                "notation": layer.notation,
-                "calls": len(seen),
-                "change": _mean(seen),
-            }
+            of = by_layer.get(layer.index, [])
+            entry = {"notation": layer.notation, "calls": len(of), "change": _mean(of)}
+            report.per_layer[layer.name] = entry
         report.warnings = self.warnings + self._own_warnings(report)
         if self.state.error is not None:
             report.error = f"{type(self.state.error).__name__}: {self.state.error}"
@@ -224,9 +210,7 @@ class Run:
         planned = self.resolved is None or self.resolved.guided_steps
         neutral = self.settings.scale == 1 or self.settings.alpha == 0
         if neutral:
-            told.append(
-                f"scale {self.settings.scale:g}, alpha {self.settings.alpha:g} leave the picture unchanged"
-            )
+            told.append(f"scale {self.settings.scale:g}, alpha {self.settings.alpha:g} leave the picture unchanged")
         if not report.calls and planned and self.state.error is None:
             told.append("no attention call was guided although the window contains steps")
         return told

@@ -1,12 +1,13 @@
-"""When guidance acts and how strongly: progress of the sampling -> strength and CFG factor. Plain floats, no torch.
+"""When guidance acts and how strongly: progress of the sampling -> strength and CFG factor. Plain floats, no
+torch.
 
 Progress. A model call at train timestep t (999 = pure noise .. 0 = clean) has the progress
 
     f(t) = max(0, (998 - t) / 999)                          unit "noise"
     f(t) = k(t) / n, the k-th (from 0) of the run's n steps  unit "steps"
 
-and is guided while ``start <= f < end``; an ``end`` of 1 includes the last step. Adjacent windows ([0, .5) and
-[.5, 1)) therefore share no step and miss none.
+and is guided while ``start <= f < end``; an ``end`` of 1 includes the last step. Adjacent windows ([0, .5)
+and [.5, 1)) therefore share no step and miss none.
 
 The published rule maps a fraction to a train timestep T(f) = floor((1 - f) * 999) and guides
 T(end) <= t <= T(start). For integer timesteps ours selects the same calls but one: a call at exactly
@@ -33,10 +34,10 @@ _SAME_TIME = 1e-2  # train timesteps; samplers convert sigmas in float32
 class Schedule:
     """The window and its shape.
 
-    ``start``, ``end``: 0..1 (sigma: 0 or more). ``unit``: one of UNITS. ``ramp_steps``: >= 0, the k-th guided step
-    (from 0) has strength (k + 1) / ramp_steps up to 1. ``cooldown``: 0..1, for this much further progress
-    after ``end`` (of the noise schedule when the unit is sigma) CFG becomes max(1, cfg * (1 - cooldown_drop)).
-    Raises ValueError naming the field.
+    ``start``, ``end``: 0..1 (sigma: 0 or more). ``unit``: one of UNITS. ``ramp_steps``: >= 0, the k-th
+    guided step (from 0) has strength (k + 1) / ramp_steps up to 1. ``cooldown``: 0..1, for this much further
+    progress after ``end`` (of the noise schedule when the unit is sigma) CFG becomes max(1, cfg * (1 -
+    cooldown_drop)). Raises ValueError naming the field.
     """
 
     start: float = 0.0
@@ -68,12 +69,10 @@ class Schedule:
         """Resolve against a sampler's own grid, before sampling.
 
         ``times``: train timesteps, one per sampler step (or model call; repeats count as one step), as a rule
-        descending. ``sigmas``: as many (a trailing 0 is ignored); needed for unit "sigma". ValueError if empty,
-        not finite, or without the sigmas needed.
+        descending. ``sigmas``: as many (a trailing 0 is ignored); needed for unit "sigma". ValueError if
+        empty, not finite, or without the sigmas needed.
         """
-        return Resolved(
-            self, tuple(float(t) for t in times), None if sigmas is None else tuple(map(float, sigmas))
-        )
+        return Resolved(self, tuple(float(t) for t in times), None if sigmas is None else tuple(map(float, sigmas)))
 
 
 @dataclass(frozen=True)
@@ -115,8 +114,9 @@ class Resolved:
     # -- the one rule ---
 
     def strength_at(self, t: float) -> tuple[float, float]:
-        """(strength 0..1, CFG factor) of a model call at train timestep ``t``: what the gate asks, and what the
-        tuples hold. Calls between two steps (second-order samplers) follow the same window; the ramp counts steps."""
+        """(strength 0..1, CFG factor) of a model call at train timestep ``t``: what the gate asks, and what
+        the tuples hold. Calls between two steps (second-order samplers) follow the same window; the ramp
+        counts steps."""
         if self._first is None:
             return 0.0, 1.0
         t = float(t)
@@ -127,7 +127,8 @@ class Resolved:
         return 0.0, (1.0 - self.schedule.cooldown_drop if self._cooling(t) else 1.0)
 
     def step_at(self, t: float) -> int:
-        """1-based number, in ``times``, of the sampler step that a call at train timestep ``t`` belongs to."""
+        """1-based number, in ``times``, of the sampler step that a call at train timestep ``t`` belongs
+        to."""
         step = self._grid[self._place(float(t))]
         return self.times.index(step) + 1
 
@@ -183,7 +184,8 @@ class Resolved:
         return sch.end - _SLACK <= self.progress(t) < sch.end + sch.cooldown - _SLACK
 
     def _place(self, t: float) -> int:
-        """Index in the grid of the step a call at ``t`` belongs to (the last step whose time is not below t)."""
+        """Index in the grid of the step a call at ``t`` belongs to (the last step whose time is not below
+        t)."""
         return max(0, bisect_right(self._grid, -(t - _SAME_TIME), key=lambda x: -x) - 1)
 
     def _position(self, t: float) -> float:
@@ -212,13 +214,10 @@ class Resolved:
         else:
             have = ", ".join(f"{self.progress(t):.3g}" for t in self._grid[:12])
         have += ", ..." if len(self._grid) > 12 else ""
-        why = (
-            "end does not come after start"
-            if sch.inverted
-            else f"none of the {len(self._grid)} steps lies in it"
-        )
+        why = "end does not come after start" if sch.inverted else f"none of the {len(self._grid)} steps lies in it"
         return (
-            f"No step is guided: the window start {sch.start:g}, end {sch.end:g} ({sch.unit}) is empty, {why}. "
+            f"No step is guided: the window start {sch.start:g}, end {sch.end:g} ({sch.unit}) is empty: "
+            f"{why}. "
             f"The steps lie at {have}; start must not be beyond one of them and end must be beyond it."
         )
 

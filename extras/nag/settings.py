@@ -1,4 +1,5 @@
-"""One typed record of every option of a run. The table behind it is in fields.py, presets in presetbook.py."""
+"""One typed record of every option of a run. The table behind it is in fields.py, presets in
+presetbook.py."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ class Settings:
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> Settings:
-        """From untyped data (API, infotext, JSON). Unknown fields and bad values: one SettingsError with all of them."""
+        """From untyped data (API, infotext, JSON). Unknown fields and bad values: one SettingsError with all
+        of them."""
         return cls(**check_values(values))
 
     def merged(self, values: Mapping[str, object]) -> Settings:

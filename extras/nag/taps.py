@@ -1,8 +1,8 @@
 """Hooks into attention layers, instead of copies of their forward.
 
-A hook on ``to_q`` sees the queries; a pre-hook on ``to_out[0]`` sees the attention's result as the host computed
-it, whatever kernel or patch was at work, and returns the guided features in its place. Not on ``to_out``: some
-attention optimisers call its members one by one. Weights are never touched.
+A hook on ``to_q`` sees the queries; a pre-hook on ``to_out[0]`` sees the attention's result as the host
+computed it, whatever kernel or patch was at work, and returns the guided features in its place. Not on
+``to_out``: some attention optimisers call its members one by one. Weights are never touched.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -38,9 +39,7 @@ class CallState:
     groups: list[RowGroup] = field(default_factory=list)
     batch: int = 0  # smallest batch the groups fit into
     changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
-    missed: dict[str, int] = field(
-        default_factory=dict
-    )  # layer name -> calls in which guidance was not possible
+    missed: dict[str, int] = field(default_factory=dict)  # layer name -> calls in which guidance was not possible
     error: BaseException | None = None
 
 
@@ -96,23 +95,23 @@ class Tap:
 
     def _guided(self, z_pos: Tensor, query: Tensor) -> Tensor:
         state = self.state
-        out = None
-        change = size = None
+        out = z_pos
+        moved: list[Tensor] = []
+        size: list[Tensor] = []
         for group in state.groups:
             where = group.where(z_pos.device)
-            whole = isinstance(where, slice) and len(group.rows) == z_pos.shape[0]
             rows = z_pos[where]
             z_neg = state.branch.features(self.layer, query[where], group)
             guided = normalized_guidance(rows, z_neg, state.scale, state.tau, state.alpha, state.strength)
-            moved, was = (guided - rows).float().abs().sum(), rows.float().abs().sum()
-            change, size = (moved, was) if change is None else (change + moved, size + was)
-            if whole:
+            moved.append((guided.float() - rows.float()).abs().sum())
+            size.append(rows.float().abs().sum())
+            if isinstance(where, slice) and len(group.rows) == z_pos.shape[0]:
                 out = guided
             else:
-                out = z_pos.clone() if out is None else out
+                out = z_pos.clone() if out is z_pos else out
                 out[where] = guided
-        assert out is not None and change is not None and size is not None
-        state.changes.append((state.step, self.layer.index, (change / size.clamp_min(1e-30)).detach()))
+        change = torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30)
+        state.changes.append((state.step, self.layer.index, change.detach()))
         return out
 
 

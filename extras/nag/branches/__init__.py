@@ -16,8 +16,8 @@ from ..layers import Layer
 class RowGroup:
     """Rows of one model call that are computed together.
 
-    ``rows``: row numbers in the call's batch. ``items``: for each row, what a branch needs to know (its own business,
-    e.g. the place of its negative). ``key``: identifies the group's data within the branch.
+    ``rows``: row numbers in the call's batch. ``items``: for each row, what a branch needs to know (its own
+    business, e.g. the place of its negative). ``key``: identifies the group's data within the branch.
     """
 
     rows: tuple[int, ...]
@@ -26,7 +26,8 @@ class RowGroup:
     _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def where(self, device: torch.device) -> slice | Tensor:
-        """The rows as an index: a slice where they follow one another, else a tensor (built once per device)."""
+        """The rows as an index: a slice where they follow one another, else a tensor (built once per
+        device)."""
         first = self.rows[0]
         if self.rows == tuple(range(first, first + len(self.rows))):
             return slice(first, first + len(self.rows))
@@ -45,7 +46,8 @@ class Branch(Protocol):
         ...
 
     def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
-        """z_neg (rows, tokens, width) for the group's rows. ``query``: (rows, tokens, width), heads merged."""
+        """z_neg (rows, tokens, width) for the group's rows. ``query``: (rows, tokens, width), heads
+        merged."""
         ...
 
     def clear(self) -> None:

@@ -18,8 +18,8 @@ _KEEP = 8  # negatives remembered at once: prompt schedules alternate between a 
 
 @dataclass(frozen=True)
 class ContextSet:
-    """The negatives of a batch. ``stacks``: one (n, tokens, channels) tensor per token count, each different negative
-    once. ``place``: image -> (stack, place in it)."""
+    """The negatives of a batch. ``stacks``: one (n, tokens, channels) tensor per token count, each different
+    negative once. ``place``: image -> (stack, place in it)."""
 
     number: int
     stacks: tuple[Tensor, ...]
@@ -27,7 +27,8 @@ class ContextSet:
 
 
 class TextBranch:
-    """Keys and values of the negatives are computed once per layer and set of negatives, by the layer's own modules.
+    """Keys and values of the negatives are computed once per layer and set of negatives, by the layer's own
+    modules.
 
     ``project_contexts``: a host's hook for hypernetworks and the like: (attention module, context) ->
     (context for keys, context for values).
@@ -50,9 +51,9 @@ class TextBranch:
     def set_contexts(self, contexts: Tensor | Sequence[Tensor], key: Hashable = None) -> None:
         """Use these negatives from the next call on.
 
-        ``contexts``: one (tokens, channels) tensor per image, or one (images, tokens, channels) tensor; a single one
-        serves all images. Token counts may differ. ``key``: names this set, so that a host which rebuilds equal
-        tensors each step saves the comparison; without one, equal values are recognised.
+        ``contexts``: one (tokens, channels) tensor per image, or one (images, tokens, channels) tensor; a
+        single one serves all images. Token counts may differ. ``key``: names this set, so that a host which
+        rebuilds equal tensors each step saves the comparison; without one, equal values are recognised.
         """
         images = _per_image(contexts)
         if key is not None and ("key", key) in self._sets:
@@ -76,9 +77,7 @@ class TextBranch:
             stack, item = place[image if len(place) > 1 else 0]
             groups.setdefault(stack, []).append((row, item))
         number = self._current.number
-        return [
-            RowGroup(tuple(r for r, _ in g), tuple(i for _, i in g), (number, s)) for s, g in groups.items()
-        ]
+        return [RowGroup(tuple(r for r, _ in g), tuple(i for _, i in g), (number, s)) for s, g in groups.items()]
 
     def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
         """Attention of the group's queries (rows, tokens, width) over their negatives' keys and values."""
@@ -131,9 +130,7 @@ class TextBranch:
             at.append((image.shape[0], item))
         order = {length: s for s, length in enumerate(different)}
         self._numbers += 1
-        stacks = tuple(
-            torch.stack([x.detach() for x in group]) for group in different.values()
-        )  # a copy of our own
+        stacks = tuple(torch.stack([x.detach() for x in group]) for group in different.values())  # a copy of our own
         return ContextSet(self._numbers, stacks, tuple((order[length], item) for length, item in at))
 
     def _forget_oldest(self) -> None:
@@ -151,18 +148,14 @@ def _per_image(contexts: Tensor | Sequence[Tensor]) -> list[Tensor]:
             shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(f"negative is {shape}; allowed: tensors (tokens, channels), one per image")
         if image.shape[1] != images[0].shape[1]:
-            raise ValueError(
-                f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width"
-            )
+            raise ValueError(f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width")
     return images
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     if one is other:
         return True
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(
-        one, other
-    )
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(one, other)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

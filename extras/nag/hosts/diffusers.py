@@ -1,4 +1,5 @@
-"""diffusers pipelines: ``with guide(pipe, negative="glasses", scale=3) as run: image = pipe("a nerd").images[0]``.
+"""diffusers pipelines: ``with guide(pipe, negative="glasses", scale=3) as run: image = pipe("a
+nerd").images[0]``.
 
 Everything the core needs is read at the UNet's own forward: which rows are conditional (the pipeline stacks
 [unconditional, conditional]), and where in the scheduler's grid the call stands.
@@ -34,13 +35,9 @@ class Guide:
     def __init__(self, pipe: Any, negative: str | Sequence[str], settings: Settings):
         unet = getattr(pipe, "unet", None)
         if unet is None or not hasattr(pipe, "encode_prompt") or not hasattr(pipe, "scheduler"):
-            raise TypeError(
-                f"pipe is {type(pipe).__name__}; allowed: a StableDiffusion or StableDiffusionXL pipeline"
-            )
+            raise TypeError(f"pipe is {type(pipe).__name__}; allowed: a StableDiffusion or StableDiffusionXL pipeline")
         if any(name in type(pipe).__name__ for name in _GROUPS_UNKNOWN):
-            raise TypeError(
-                f"pipe is {type(pipe).__name__}, whose batches are not known; allowed: text2img, img2img, inpaint"
-            )
+            raise TypeError(f"pipe is {type(pipe).__name__}; allowed: text to image, image to image, inpainting")
         self.pipe, self.settings = pipe, settings
         self.negatives = [negative] if isinstance(negative, str) else list(negative)
         if not self.negatives or not all(isinstance(n, str) for n in self.negatives):
@@ -73,7 +70,7 @@ class Guide:
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
-        self._finish()
+        self._finish(tell=error is None)
         self._encoded.clear()
 
     # -- one generation ---
@@ -106,18 +103,21 @@ class Guide:
         count = getattr(self.pipe, "_num_timesteps", None) or len(every)
         self._grid, self._times, self._calls = grid, every[begin : begin + count], 0
         self._run = run = Run(self.settings, self.pipe.unet, strict=True)
-        run.begin(self._times, self._sigmas(begin, len(self._times)))
+        sigmas = self._sigmas(begin, len(self._times))
+        steps = {t: i for i, t in reversed(list(enumerate(self._times)))}  # second-order schedulers repeat a time
+        places = sorted(steps.values())
+        run.begin([self._times[i] for i in places], None if sigmas is None else [sigmas[i] for i in places])
         if self._skipped():
             run.warn("the negative is empty and empty_negative is 'skip': nothing is guided")
 
-    def _finish(self) -> None:
+    def _finish(self, tell: bool = True) -> None:
         run, self._run, self._grid, self._times = self._run, None, None, []
         self._restore_cfg()
         if run is None:
             return
         report = run.close()
         self.reports.append(report)
-        for text in report.warnings:
+        for text in report.warnings if tell else ():
             warnings.warn(f"NAG: {text}", NagWarning, stacklevel=4)
 
     def _sigmas(self, begin: int, count: int) -> list[float] | None:
@@ -149,9 +149,7 @@ class Guide:
     def _negatives(self, run: Run, images: int, prompt: Tensor) -> list[Tensor]:
         """One context (tokens, channels) per image."""
         if images % len(self.negatives):
-            raise ValueError(
-                f"negative has {len(self.negatives)} texts for {images} images; allowed: one per prompt or image"
-            )
+            raise ValueError(f"negative has {len(self.negatives)} texts for {images} images; allowed: one per image")
         each = images // len(self.negatives)
         result = []
         for image in range(images):
@@ -160,14 +158,13 @@ class Guide:
                 if self.pipe.do_classifier_free_guidance:
                     result.append(prompt[image])  # the pipeline's own negative prompt
                     continue
-                run.warn(
-                    "the negative is empty and at CFG 1 the pipeline has none of its own: guided against the empty prompt"
-                )
+                run.warn("the negative is empty and at CFG 1 the pipeline has none: guided against the empty prompt")
             result.append(self._encode(run, text))
         return result
 
     def _encode(self, run: Run, text: str) -> Tensor:
-        """(tokens, channels), by the pipeline's own encoders; a long text in pieces of 77 tokens, none cut off."""
+        """(tokens, channels), by the pipeline's own encoders; a long text in pieces of 77 tokens, none cut
+        off."""
         key = (text, getattr(self.pipe, "clip_skip", None))
         if key not in self._encoded:
             extra = {} if key[1] is None else {"clip_skip": key[1]}
@@ -186,9 +183,7 @@ class Guide:
 
     def _pieces(self, run: Run, text: str) -> list[str]:
         """The text cut between words so that each piece fits the tokenizers."""
-        tokenizers = [
-            t for t in (getattr(self.pipe, n, None) for n in ("tokenizer", "tokenizer_2")) if t is not None
-        ]
+        tokenizers = [t for t in (getattr(self.pipe, n, None) for n in ("tokenizer", "tokenizer_2")) if t is not None]
 
         def fits(part: str) -> bool:
             return all(len(t(part).input_ids) <= t.model_max_length for t in tokenizers)
@@ -202,9 +197,7 @@ class Guide:
                 middle = (low + high + 1) // 2
                 low, high = (middle, high) if fits(" ".join(rest[:middle])) else (low, middle - 1)
             if low == 1 and not fits(rest[0]):
-                run.warn(
-                    f"a word of the negative is longer than the text encoder takes and was cut: {rest[0][:40]!r}"
-                )
+                run.warn(f"a word of the negative is longer than the text encoder takes, cut: {rest[0][:40]!r}")
             pieces.append(" ".join(rest[:low]))
             rest = rest[low:]
         return pieces
@@ -212,7 +205,8 @@ class Guide:
     # -- CFG in the cooldown ---
 
     def _set_cfg(self, run: Run) -> None:
-        """The pipeline reads its CFG scale after the forward. At exactly 1 it would stop splitting the batch."""
+        """The pipeline reads its CFG scale after the forward. At exactly 1 it would stop splitting the
+        batch."""
         self._restore_cfg()
         cfg = float(self.pipe.guidance_scale)
         if run.cfg_factor != 1.0 and self.pipe.do_classifier_free_guidance:
@@ -227,9 +221,10 @@ class Guide:
 def guide(pipe: Any, negative: str | Sequence[str] = "", **settings: Any) -> Guide:
     """Guide a StableDiffusion or SDXL pipeline away from ``negative`` while the ``with`` block lasts.
 
-    ``negative``: a text, or a list with one per prompt or image. ``settings``: fields of Settings (scale, tau, alpha,
-    start, end, ...). Works with and without CFG. An exception in the block removes everything too.
-    Raises SettingsError, LayerError, or TypeError for a pipeline without a UNet. Warnings come as NagWarning.
+    ``negative``: a text, or a list with one per prompt or image. ``settings``: fields of Settings (scale,
+    tau, alpha, start, end, ...). Works with and without CFG. An exception in the block removes everything
+    too. Raises SettingsError, LayerError, or TypeError for a pipeline without a UNet. Warnings come as
+    NagWarning.
     """
     text = negative if isinstance(negative, str) else ""
     return Guide(pipe, negative, Settings.parse({"enabled": True, "negative": text, **settings}))
