@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MAX_TEXT = 10_000  # characters of a prompt; more is a mistake, not a prompt
@@ -18,10 +18,14 @@ class SettingsError(ValueError):
     ``field``, ``value``, ``allowed`` describe the first; ``errors`` lists all as such triples.
     """
 
-    def __init__(self, field: str, value: object, allowed: str, more: list[tuple[str, object, str]] | None = None):
+    def __init__(
+        self, field: str, value: object, allowed: str, more: list[tuple[str, object, str]] | None = None
+    ):
         self.field, self.value, self.allowed = field, value, allowed
         self.errors = [(field, value, allowed), *(more or [])]
-        super().__init__("; ".join(f"{f}: {_short(v)} is not possible, allowed: {a}" for f, v, a in self.errors))
+        super().__init__(
+            "; ".join(f"{f}: {_short(v)} is not possible, allowed: {a}" for f, v, a in self.errors)
+        )
 
 
 def _short(value: object) -> str:
@@ -106,154 +110,111 @@ class Field:
         return int(number)
 
 
+def _text(name: str, default: str, label: str, key: str, help: str, longest: int) -> Field:
+    return Field(name, "str", default, label, help, key, maximum=longest)
+
+
+def _number(
+    name: str, default: float, span: tuple[float, float, float], label: str, key: str, help: str
+) -> Field:
+    """``span``: lowest, highest, step. Whole numbers where the default is one."""
+    kind = "int" if isinstance(default, int) else "float"
+    return Field(name, kind, default, label, help, key, *span)
+
+
+def _choice(name: str, choices: tuple[str, ...], label: str, key: str, help: str) -> Field:
+    """The first choice is the default."""
+    return Field(name, "choice", choices[0], label, help, key, choices=choices)
+
+
+def _switch(name: str, label: str, key: str, help: str) -> Field:
+    """Off by default."""
+    return Field(name, "bool", False, label, help, key)
+
+
+_SHARE = (0.0, 1.0, 0.01)
 _TABLE = (
-    Field("enabled", "bool", False, "Enable NAG", "Guide away from the NAG negative prompt.", "NAG enabled"),
-    Field(
+    _switch("enabled", "Enable NAG", "NAG enabled", "Guide away from the NAG negative prompt."),
+    _text(
         "negative",
-        "str",
         "",
         "NAG negative prompt",
-        "What must not appear. Works at CFG 1.",
         "NAG negative",
-        maximum=MAX_TEXT,
+        "What must not appear; works at CFG 1.",
+        MAX_TEXT,
     ),
-    Field(
+    _number(
         "scale",
-        "float",
         3.0,
+        (1.0, 20.0, 0.1),
         "Scale",
-        "How far from the negative (s; the paper's phi is s - 1). 1 = off.",
         "NAG scale",
-        1.0,
-        20.0,
-        0.1,
+        "How far from the negative: s, the paper's phi + 1.",
     ),
-    Field(
-        "tau",
-        "float",
-        2.5,
-        "Tau",
-        "How much a token's features may grow before they are scaled back.",
-        "NAG tau",
-        1.0,
-        10.0,
-        0.1,
+    _number(
+        "tau", 2.5, (1.0, 10.0, 0.1), "Tau", "NAG tau", "How much features may grow before they are limited."
     ),
-    Field(
-        "alpha",
-        "float",
-        0.5,
-        "Alpha",
-        "Share of the guided features in the result.",
-        "NAG alpha",
-        0.0,
-        1.0,
-        0.005,
+    _number(
+        "alpha", 0.5, (0.0, 1.0, 0.005), "Alpha", "NAG alpha", "Share of the guided features in the result."
     ),
-    Field(
-        "start",
-        "float",
-        0.0,
-        "Start",
-        "Guidance begins here (included). Sigma: 0 = from the first step.",
-        "NAG start",
-        0.0,
-        1.0,
-        0.01,
-        sigma_maximum=MAX_SIGMA,
+    _number(
+        "start", 0.0, _SHARE, "Start", "NAG start", "Guidance begins here; in sigma, 0 = from the first step."
     ),
-    Field(
-        "end",
-        "float",
-        1.0,
-        "End",
-        "Guidance ends here (excluded; 1 includes the last step).",
-        "NAG end",
-        0.0,
-        1.0,
-        0.01,
-        sigma_maximum=MAX_SIGMA,
-    ),
-    Field(
+    _number("end", 1.0, _SHARE, "End", "NAG end", "Guidance ends before this; 1 includes the last step."),
+    _choice(
         "unit",
-        "choice",
-        "noise",
+        ("noise", "steps", "sigma"),
         "Unit",
-        "What start and end are fractions of: the noise schedule, the steps; or sigma.",
         "NAG unit",
-        choices=("noise", "steps", "sigma"),
+        "Start and end: share of noise, of steps, or sigma.",
     ),
-    Field(
-        "ramp_steps",
-        "int",
-        0,
-        "Ramp steps",
-        "Steps over which the strength grows to full.",
-        "NAG ramp",
-        0,
-        100,
-        1,
+    _number(
+        "ramp_steps", 0, (0, 100, 1), "Ramp steps", "NAG ramp", "Steps over which the strength grows to full."
     ),
-    Field(
+    _number(
         "cooldown",
-        "float",
         0.0,
+        _SHARE,
         "Cooldown",
-        "For this much progress after the end, CFG is lowered.",
         "NAG cooldown",
-        0.0,
-        1.0,
-        0.01,
+        "For so much progress after the end, CFG is lowered.",
     ),
-    Field(
+    _number(
         "cooldown_drop",
-        "float",
         0.2,
-        "Cooldown CFG drop",
-        "CFG becomes max(1, CFG x (1 - drop)).",
+        (0.0, 1.0, 0.05),
+        "CFG drop",
         "NAG cooldown drop",
-        0.0,
-        1.0,
-        0.05,
+        "In the cooldown: CFG x (1 - drop).",
     ),
-    Field(
-        "layers",
-        "str",
-        "all",
-        "Layers",
-        "all, or d0-d3, m0, u2, names with wildcards, !x to leave out.",
-        "NAG layers",
-        maximum=2000,
+    _text(
+        "layers", "all", "Layers", "NAG layers", "all, or d0-d3, m0, u2, names with *, !x to leave out.", 2000
     ),
-    Field(
+    _choice(
         "empty_negative",
-        "choice",
-        "guide",
+        ("guide", "skip", "host"),
         "Empty negative",
-        "An empty box: guide away from the empty prompt, skip guidance, or use the host's negative prompt.",
         "NAG empty negative",
-        choices=("guide", "skip", "host"),
+        "An empty box: guide away from the empty prompt, skip guidance, or use the host's negative prompt.",
     ),
-    Field(
+    _choice(
         "hires",
-        "choice",
-        "both",
+        ("both", "first", "second"),
         "Hires passes",
-        "Which passes of hires fix are guided.",
         "NAG hires",
-        choices=("both", "first", "second"),
+        "Which passes of hires fix are guided.",
     ),
-    Field(
+    _switch(
         "skip_uncond",
-        "bool",
-        False,
-        "Skip unused negative pass at CFG 1",
-        "Saves the unconditional half of each call where the host computes it for nothing.",
+        "Skip the unused half at CFG 1",
         "NAG skip uncond",
+        "Saves a pass the host runs for nothing.",
     ),
 )
 
-FIELDS: dict[str, Field] = {f.name: f for f in _TABLE}
+FIELDS: dict[str, Field] = {
+    f.name: replace(f, sigma_maximum=MAX_SIGMA) if f.name in ("start", "end") else f for f in _TABLE
+}
 
 
 def check_values(values: Mapping[str, object], base: Mapping[str, object] | None = None) -> dict[str, Any]:

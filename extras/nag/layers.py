@@ -85,7 +85,9 @@ def find_layers(model: nn.Module) -> list[Layer]:
                 Layer(name, module, kind, notation, _heads(module), _width(module), len(layers), rename(name))
             )
     if not layers:
-        raise LayerError(f"{type(unet).__name__} has no attention layer (to_q, to_k, to_v, to_out) that can be guided")
+        raise LayerError(
+            f"{type(unet).__name__} has no attention layer (to_q, to_k, to_v, to_out) that can be guided"
+        )
     return layers
 
 
@@ -104,7 +106,9 @@ def _kind(name: str, module: Any) -> str:
     last = name.rpartition(".")[2]
     if last not in ("attn1", "attn2"):
         return ""
-    if not all(isinstance(getattr(module, part, None), nn.Module) for part in ("to_q", "to_k", "to_v", "to_out")):
+    if not all(
+        isinstance(getattr(module, part, None), nn.Module) for part in ("to_q", "to_k", "to_v", "to_out")
+    ):
         return ""
     crossing = getattr(module, "is_cross_attention", None)  # diffusers knows; elsewhere attn2 is the text one
     if isinstance(crossing, bool):

@@ -81,13 +81,20 @@ def delete_preset(name: str, folder: Path | None = None) -> None:
     path = _own_path(name, folder)
     if name in _builtin() or not path.is_file():
         own = [n for n in list_presets(folder) if n not in _builtin()]
-        raise SettingsError("preset", name, "one of your own presets: " + (", ".join(own) or "there is none yet"))
+        raise SettingsError(
+            "preset", name, "one of your own presets: " + (", ".join(own) or "there is none yet")
+        )
     path.unlink()
 
 
 def _own_path(name: str, folder: Path | None) -> Path:
     """The file of an own preset; the name can neither leave the folder nor name a device."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith((".", " ")) or _DEVICE.fullmatch(name):
+    if (
+        not isinstance(name, str)
+        or not _NAME.fullmatch(name)
+        or name.endswith((".", " "))
+        or _DEVICE.fullmatch(name)
+    ):
         raise SettingsError("preset", name, _NAME_RULE)
     return (folder or user_folder()) / f"{name}.json"
 

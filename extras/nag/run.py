@@ -33,7 +33,9 @@ class Run:
     guidance off for the rest of the run and reports it. Raises LayerError if the model has no such layers.
     """
 
-    def __init__(self, settings: Settings, model: nn.Module, resolved: Resolved | None = None, strict: bool = False):
+    def __init__(
+        self, settings: Settings, model: nn.Module, resolved: Resolved | None = None, strict: bool = False
+    ):
         self.settings, self.model, self.resolved = settings, model, resolved
         self.branch = TextBranch()
         self.layers: list[Layer] = select(find_layers(model), settings.layers, self.branch.kind)
@@ -63,7 +65,13 @@ class Run:
         one serves all. May be called again when a prompt schedule moves on. ``key``: see
         TextBranch.set_contexts. ValueError if they do not fit the model."""
         want = getattr(self.layers[0].attn.to_k, "in_features", None)
-        width = contexts.shape[-1] if isinstance(contexts, Tensor) else contexts[0].shape[-1] if len(contexts) else want
+        width = (
+            contexts.shape[-1]
+            if isinstance(contexts, Tensor)
+            else contexts[0].shape[-1]
+            if len(contexts)
+            else want
+        )
         if want is not None and width != want:
             raise ValueError(
                 f"negative is {width} wide; this model's layers take {want}: encode it with its own encoder"
@@ -79,7 +87,9 @@ class Run:
         strength, factor = self.resolved.strength_at(t)
         self.step(strength, factor, self.resolved.step_at(t) - 1, key)
 
-    def step(self, strength: float, cfg_factor: float = 1.0, index: int | None = None, key: Hashable = None) -> None:
+    def step(
+        self, strength: float, cfg_factor: float = 1.0, index: int | None = None, key: Hashable = None
+    ) -> None:
         """Once per model evaluation of the sampler. ``strength``: 0..1, 0 removes all hooks. ``index``:
         sampler step from 0 (default: one further each time). ``key``: the same key again is the same
         evaluation: ignored."""
@@ -210,7 +220,9 @@ class Run:
         planned = self.resolved is None or self.resolved.guided_steps
         neutral = self.settings.scale == 1 or self.settings.alpha == 0
         if neutral:
-            told.append(f"scale {self.settings.scale:g}, alpha {self.settings.alpha:g} leave the picture unchanged")
+            told.append(
+                f"scale {self.settings.scale:g}, alpha {self.settings.alpha:g} leave the picture unchanged"
+            )
         if not report.calls and planned and self.state.error is None:
             told.append("no attention call was guided although the window contains steps")
         return told

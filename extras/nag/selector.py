@@ -47,10 +47,14 @@ def parse(selector: str) -> list[Term]:
         exclude = text.startswith("!")
         text = text.removeprefix("!").strip()
         if not text or "=" in text:
-            raise LayerError(f"layers: {part.strip()!r} cannot be read; allowed: a layer name, a range, all, !name")
+            raise LayerError(
+                f"layers: {part.strip()!r} cannot be read; allowed: a layer name, a range, all, !name"
+            )
         terms.append(Term(text, exclude))
     if not terms:
-        raise LayerError(f"layers: {selector!r} names no layer; allowed: all, d0-d3, m0, names with wildcards, !name")
+        raise LayerError(
+            f"layers: {selector!r} names no layer; allowed: all, d0-d3, m0, names with wildcards, !name"
+        )
     return terms
 
 
@@ -88,7 +92,9 @@ def _matcher(text: str, layers: Sequence[Named]) -> Callable[[Named], bool]:
         path, first, other, last = span.groups()
         low, high = int(first), int(last or first)
         if other not in (None, path) or high < low:
-            raise LayerError(f"layers: {text!r} is not a range; allowed: two numbers of one path, rising, as in d0-d3")
+            raise LayerError(
+                f"layers: {text!r} is not a range; allowed: two numbers of one path, rising, as in d0-d3"
+            )
         have = {layer.notation for layer in layers}
         for number in (low, high):
             if f"{path}{number}" not in have:

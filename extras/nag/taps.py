@@ -39,7 +39,9 @@ class CallState:
     groups: list[RowGroup] = field(default_factory=list)
     batch: int = 0  # smallest batch the groups fit into
     changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
-    missed: dict[str, int] = field(default_factory=dict)  # layer name -> calls in which guidance was not possible
+    missed: dict[str, int] = field(
+        default_factory=dict
+    )  # layer name -> calls in which guidance was not possible
     error: BaseException | None = None
 
 

@@ -77,7 +77,9 @@ class TextBranch:
             stack, item = place[image if len(place) > 1 else 0]
             groups.setdefault(stack, []).append((row, item))
         number = self._current.number
-        return [RowGroup(tuple(r for r, _ in g), tuple(i for _, i in g), (number, s)) for s, g in groups.items()]
+        return [
+            RowGroup(tuple(r for r, _ in g), tuple(i for _, i in g), (number, s)) for s, g in groups.items()
+        ]
 
     def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
         """Attention of the group's queries (rows, tokens, width) over their negatives' keys and values."""
@@ -130,7 +132,9 @@ class TextBranch:
             at.append((image.shape[0], item))
         order = {length: s for s, length in enumerate(different)}
         self._numbers += 1
-        stacks = tuple(torch.stack([x.detach() for x in group]) for group in different.values())  # a copy of our own
+        stacks = tuple(
+            torch.stack([x.detach() for x in group]) for group in different.values()
+        )  # a copy of our own
         return ContextSet(self._numbers, stacks, tuple((order[length], item) for length, item in at))
 
     def _forget_oldest(self) -> None:
@@ -148,14 +152,18 @@ def _per_image(contexts: Tensor | Sequence[Tensor]) -> list[Tensor]:
             shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(f"negative is {shape}; allowed: tensors (tokens, channels), one per image")
         if image.shape[1] != images[0].shape[1]:
-            raise ValueError(f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width")
+            raise ValueError(
+                f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width"
+            )
     return images
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     if one is other:
         return True
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(one, other)
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(
+        one, other
+    )
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

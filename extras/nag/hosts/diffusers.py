@@ -35,9 +35,13 @@ class Guide:
     def __init__(self, pipe: Any, negative: str | Sequence[str], settings: Settings):
         unet = getattr(pipe, "unet", None)
         if unet is None or not hasattr(pipe, "encode_prompt") or not hasattr(pipe, "scheduler"):
-            raise TypeError(f"pipe is {type(pipe).__name__}; allowed: a StableDiffusion or StableDiffusionXL pipeline")
+            raise TypeError(
+                f"pipe is {type(pipe).__name__}; allowed: a StableDiffusion or StableDiffusionXL pipeline"
+            )
         if any(name in type(pipe).__name__ for name in _GROUPS_UNKNOWN):
-            raise TypeError(f"pipe is {type(pipe).__name__}; allowed: text to image, image to image, inpainting")
+            raise TypeError(
+                f"pipe is {type(pipe).__name__}; allowed: text to image, image to image, inpainting"
+            )
         self.pipe, self.settings = pipe, settings
         self.negatives = [negative] if isinstance(negative, str) else list(negative)
         if not self.negatives or not all(isinstance(n, str) for n in self.negatives):
@@ -104,7 +108,9 @@ class Guide:
         self._grid, self._times, self._calls = grid, every[begin : begin + count], 0
         self._run = run = Run(self.settings, self.pipe.unet, strict=True)
         sigmas = self._sigmas(begin, len(self._times))
-        steps = {t: i for i, t in reversed(list(enumerate(self._times)))}  # second-order schedulers repeat a time
+        steps = {
+            t: i for i, t in reversed(list(enumerate(self._times)))
+        }  # second-order schedulers repeat a time
         places = sorted(steps.values())
         run.begin([self._times[i] for i in places], None if sigmas is None else [sigmas[i] for i in places])
         if self._skipped():
@@ -149,7 +155,9 @@ class Guide:
     def _negatives(self, run: Run, images: int, prompt: Tensor) -> list[Tensor]:
         """One context (tokens, channels) per image."""
         if images % len(self.negatives):
-            raise ValueError(f"negative has {len(self.negatives)} texts for {images} images; allowed: one per image")
+            raise ValueError(
+                f"negative has {len(self.negatives)} texts for {images} images; allowed: one per image"
+            )
         each = images // len(self.negatives)
         result = []
         for image in range(images):
@@ -158,7 +166,9 @@ class Guide:
                 if self.pipe.do_classifier_free_guidance:
                     result.append(prompt[image])  # the pipeline's own negative prompt
                     continue
-                run.warn("the negative is empty and at CFG 1 the pipeline has none: guided against the empty prompt")
+                run.warn(
+                    "empty negative, and at CFG 1 the pipeline has none: guided against the empty prompt"
+                )
             result.append(self._encode(run, text))
         return result
 
@@ -183,7 +193,9 @@ class Guide:
 
     def _pieces(self, run: Run, text: str) -> list[str]:
         """The text cut between words so that each piece fits the tokenizers."""
-        tokenizers = [t for t in (getattr(self.pipe, n, None) for n in ("tokenizer", "tokenizer_2")) if t is not None]
+        tokenizers = [
+            t for t in (getattr(self.pipe, n, None) for n in ("tokenizer", "tokenizer_2")) if t is not None
+        ]
 
         def fits(part: str) -> bool:
             return all(len(t(part).input_ids) <= t.model_max_length for t in tokenizers)
@@ -197,7 +209,9 @@ class Guide:
                 middle = (low + high + 1) // 2
                 low, high = (middle, high) if fits(" ".join(rest[:middle])) else (low, middle - 1)
             if low == 1 and not fits(rest[0]):
-                run.warn(f"a word of the negative is longer than the text encoder takes, cut: {rest[0][:40]!r}")
+                run.warn(
+                    f"a word of the negative is longer than the text encoder takes, cut: {rest[0][:40]!r}"
+                )
             pieces.append(" ".join(rest[:low]))
             rest = rest[low:]
         return pieces
