@@ -67,7 +67,7 @@ def encode_scenes(vae: torch.nn.Module, count: int, seed: int, say=print) -> tup
         out.append((z.float() * arch.SCALE_FACTOR).half())
         if start % 3200 == 0:
             say(f"encoded {start}/{count}", flush=True)
-    return torch.cat(out), content
+    return torch.cat(out).contiguous(), content
 
 
 def to_pictures(vae: torch.nn.Module, latents: torch.Tensor) -> np.ndarray:

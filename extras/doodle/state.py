@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ def load_state(path: Path, modules: dict[str, torch.nn.Module], optimizer: torch
                     state.setdefault(int(index), {})[field] = file.get_tensor(key)
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return meta
+
+
+def rate(progress: float, peak: float) -> float:
+    """Linear warm-up over the first 3 %, cosine to 3 % of the peak."""
+    if progress < 0.03:
+        return peak * max(progress / 0.03, 0.01)
+    return peak * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 class Ema:

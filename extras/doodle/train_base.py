@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 
 from . import arch, captions, tokenizer
-from .state import Ema, load_state, save_state
+from .state import Ema, load_state, rate, save_state
 from .text import CompactText
 
 BATCH, PEAK_RATE, DROPOUT = 32, 1e-3, 0.10
@@ -33,13 +32,6 @@ def random_timesteps(batch: int) -> torch.Tensor:
     low = torch.randint(0, arch.TRAIN_STEPS, (batch,))
     high = torch.randint(arch.TRAIN_STEPS // 2, arch.TRAIN_STEPS, (batch,))
     return torch.where(torch.arange(batch) % 2 == 0, low, high)
-
-
-def rate(progress: float, peak: float) -> float:
-    """Linear warm-up over the first 3 %, cosine to 3 % of the peak."""
-    if progress < 0.03:
-        return peak * max(progress / 0.03, 0.01)
-    return peak * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
 
 def train(out: Path, latents: torch.Tensor, content: list, minutes: float, seed: int = 0, say=print) -> None:

@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from . import captions, scenes, tokenizer
 from .sampling import STUDENT_TIMES, alpha_sigma, ddim, grid
-from .state import Ema, load_state, save_state
-from .train_base import rate
+from .state import Ema, load_state, rate, save_state
 
 TEACHER_STEPS, TEACHER_CFG = 16, 2.0
 BATCH, PEAK_RATE = 32, 6e-4

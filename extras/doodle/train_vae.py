@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from . import arch, scenes
-from .state import Ema, load_state, save_state
+from .state import Ema, load_state, rate, save_state
 
 CROP, BATCH = 64, 8
 POSTERIOR_STD, KL_WEIGHT = 0.1, 2e-4
@@ -41,52 +41,60 @@ def crops(pictures: np.ndarray, rng: np.random.Generator, batch: int = BATCH) ->
     return torch.from_numpy(out).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def whole(pictures: np.ndarray, rng: np.random.Generator, batch: int = BATCH // 2) -> torch.Tensor:
+    """Whole pictures, float (batch, 3, 128, 128) in −1…1."""
+    return torch.from_numpy(pictures[rng.integers(len(pictures), size=batch)]).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def loss_of(decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """L1 for crisp edges, MSE because PSNR counts."""
     error = decoded.float() - target
     return error.abs().mean() + 2 * error.square().mean()
 
 
-def learning_rate(step: int, total: int, peak: float) -> float:
-    """Linear warm-up over 100 steps, then a cosine to 2 % of the peak."""
-    if step < 100:
-        return peak * (step + 1) / 100
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))))
-
-
-def train(out: Path, steps: int, minutes: float, decoder_only: bool = False, seed: int = 0, say=print) -> None:
-    """Train until `steps` or `minutes`; resumes from `out` when it exists.
-
-    out: state file ("vae.safetensors"). decoder_only: freeze the encoder of `out`'s sibling "vae.safetensors".
-    """
-    torch.manual_seed(seed)
+def train(out: Path, minutes: float, seed: int = 0, say=print) -> None:
+    """Encoder and decoder together, on crops, for `minutes` in all (resumed runs add up); state in `out`."""
     vae = arch.build_vae(attention=False)
-    decoder_parts = [vae.decoder, vae.post_quant_conv]
-    parameters = list(vae.parameters())
-    if decoder_only:
-        load_state(out.parent / "vae.safetensors", {"vae": vae})
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
-        parameters = [p for part in decoder_parts for p in part.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    _fit(vae, list(vae.parameters()), out, minutes, 1e-3, joint=True, seed=seed, say=say)
+
+
+def refine(out: Path, joint: Path, minutes: float, seed: int = 1, say=print) -> None:
+    """The decoder alone, on whole pictures (borders and large flat areas), starting from the averaged state in `joint`.
+
+    The encoder, and so the latent space that the diffusion models live in, stays bit for bit as it was.
+    """
+    vae = arch.build_vae(attention=False)
+    load_state(joint, {"ema": vae})
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    parameters = [p for part in (vae.decoder, vae.post_quant_conv) for p in part.parameters()]
+    _fit(vae, parameters, out, minutes, 5e-4, joint=False, seed=seed, say=say)
+
+
+def _fit(vae, parameters, out: Path, minutes: float, peak: float, joint: bool, seed: int, say) -> None:
+    torch.manual_seed(seed)
+    optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
     ema = Ema(vae, 0.995)
-    step = 0
-    if out.exists() and not (decoder_only and out.name == "vae.safetensors"):
-        step = load_state(out, {"vae": vae, "ema": ema.module}, optimizer)["step"]
-    rng = np.random.default_rng(seed + step)
-    picks = random.Random(seed + 1 + step)
+    step, spent = 0, 0.0
+    if out.exists():
+        meta = load_state(out, {"vae": vae, "ema": ema.module}, optimizer)
+        step, spent = meta["step"], meta["minutes"]
+    rng, picks = np.random.default_rng(seed + step), random.Random(seed + 1 + step)
     pictures = np.stack([scenes.draw(scenes.random_scene(picks)) for _ in range(8000)])
-    began, mean, peak = time.time(), 0.0, 6e-4 if decoder_only else 1e-3
-    while step < steps and time.time() - began < minutes * 60:
-        x = crops(pictures, rng)
+    began, mean = time.time(), 0.0
+
+    def save(now: float) -> None:
+        save_state(out, {"vae": vae, "ema": ema.module}, optimizer, {"step": step, "minutes": now})
+
+    while (now := spent + (time.time() - began) / 60) < minutes:
+        x = crops(pictures, rng) if joint else whole(pictures, rng)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, peak)
+            group["lr"] = rate(now / minutes, peak)
         with torch.autocast("cpu", torch.bfloat16):
-            with torch.set_grad_enabled(not decoder_only):
+            with torch.set_grad_enabled(joint):
                 z = vae.encode(x).latent_dist.mean.float()
-            z_noisy = z + POSTERIOR_STD * (0.3 if decoder_only else 1) * torch.randn_like(z)
-            decoded = vae.decode(z_noisy).sample
-        loss = loss_of(decoded, x) + (0 if decoder_only else KL_WEIGHT * z.square().mean())
+            decoded = vae.decode(z + (1.0 if joint else 0.5) * POSTERIOR_STD * torch.randn_like(z)).sample
+        loss = loss_of(decoded, x) + (KL_WEIGHT * z.square().mean() if joint else 0.0)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -95,11 +103,10 @@ def train(out: Path, steps: int, minutes: float, decoder_only: bool = False, see
         step += 1
         mean = loss.item() if mean == 0 else 0.98 * mean + 0.02 * loss.item()
         if step % 50 == 0:
-            say(f"vae step {step} loss {mean:.4f} z {z.std().item():.2f} {(time.time() - began) / 60:.1f} min", flush=True)
-        if step % 300 == 0:
-            save_state(out, {"vae": vae, "ema": ema.module}, optimizer, {"step": step})
-            say(f"vae step {step} held-out PSNR {psnr(ema.module):.2f} dB", flush=True)
-    save_state(out, {"vae": vae, "ema": ema.module}, optimizer, {"step": step})
+            say(f"vae step {step} loss {mean:.4f} {now:.1f} min", flush=True)
+        if step % 200 == 0:
+            save(now)
+    save(now)
     say(f"vae done at step {step}: held-out PSNR {psnr(ema.module, 64):.2f} dB", flush=True)
 
 
