@@ -41,7 +41,7 @@ _FACE = (Look((S.SKIN,), 48, 900),)
 SUBJECTS: dict[str, tuple[Look, ...]] = {
     **dict.fromkeys((*S.PORTRAIT_WORDS, "person", "man", "woman"), _FACE),
     **dict.fromkeys(("garden", "meadow"), (Look((S.SKY,), 48, 3200), Look((S.GRASS,), 52, 2000))),
-    **dict.fromkeys(("cottage", "house"), (Look((S.WALL,), 48, 350), Look((S.ROOF,), 56, 250))),
+    **dict.fromkeys(("cottage", "house"), (Look((S.WALL,), 48, 600), Look((S.ROOF,), 56, 300))),
     **dict.fromkeys(("night", "evening"), (Look((S.NIGHT,), 48, 4000), Look((S.NIGHT_GRASS,), 48, 2800))),
     **dict.fromkeys(("harbor", "lake"), (Look((S.SKY,), 48, 3200), Look((S.WATER,), 52, 2000))),
     **dict.fromkeys(("desert", "dunes"), (Look((S.SKY,), 48, 3200), Look((S.SAND,), 48, 2000))),
