@@ -50,7 +50,7 @@ def text_config(vocab: int = VOCAB) -> Any:
     return CLIPTextConfig(
         vocab_size=vocab, hidden_size=CONTEXT, intermediate_size=4 * CONTEXT, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=MAX_TOKENS, hidden_act="quick_gelu", projection_dim=CONTEXT,
-        bos_token_id=START_ID, eos_token_id=END_ID, pad_token_id=END_ID,
+        bos_token_id=min(START_ID, vocab - 2), eos_token_id=min(END_ID, vocab - 1), pad_token_id=min(END_ID, vocab - 1),
     )
 
 

@@ -25,7 +25,6 @@ class CompactText(torch.nn.Module):
         lookup[torch.tensor(self.ids)] = torch.arange(1, len(self.ids) + 1)
         self.register_buffer("lookup", lookup, persistent=False)
         config = arch.text_config(len(self.ids) + 1)
-        config.bos_token_id, config.eos_token_id, config.pad_token_id = 0, len(self.ids), 0
         config._attn_implementation = "eager"
         self.model = CLIPTextModel(config)
         for name, parameter in self.model.named_parameters():

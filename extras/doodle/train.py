@@ -91,7 +91,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="multiplies every stage's minutes (0.01 to 10)")
     parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to draw for the base model (64 or more)")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: all cores)")
+    parser.add_argument("--measure", action="store_true", help="train nothing: measure OUT's checkpoints, write MODEL_CARD.md")
     options = parser.parse_args(argv)
+    if options.measure:
+        from .card import write
+
+        print(write(options.out))
+        return 0
     if not 0.0001 <= options.speed <= 10:
         parser.error(f"--speed: {options.speed:g} is not possible, allowed: 0.0001 to 10")
     if options.scenes < 64:
