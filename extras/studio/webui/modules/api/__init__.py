@@ -1,0 +1,1 @@
+"""HTTP models that extensions import."""
