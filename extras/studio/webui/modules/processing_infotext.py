@@ -106,10 +106,11 @@ class Processed:
         self.version = program_version()
 
     def js(self) -> str:
-        """The JSON of the API's ``info``."""
+        """The JSON of the API's ``info``; "comments" (warnings to the user) are the Studio's own addition."""
         obj = {"prompt": self.all_prompts[0], "all_prompts": self.all_prompts,
                "negative_prompt": self.all_negative_prompts[0], "all_negative_prompts": self.all_negative_prompts}
         obj |= {name: getattr(self, name) for name in self._JS}
+        obj["comments"] = [line for line in self.comments.splitlines() if line]
         return json.dumps(obj, default=lambda o: None)
 
     def infotext(self, p, index) -> str:
