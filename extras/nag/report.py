@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .schedule import ranges
+
+NOTHING_GUIDED = "no attention call was guided although the window contains steps"
 
 
 @dataclass
@@ -65,3 +68,42 @@ class Report:
         elif self.warnings:
             result["NAG warning"] = "; ".join(self.warnings)
         return result
+
+
+def combine(reports: Iterable[Report]) -> Report:
+    """One account of several runs over the same schedule: batches, or before and after a change of model.
+
+    Calls and seconds add up, changes are means weighted by calls. "Nothing was guided" is only repeated when
+    it is true of all runs together; the first error stands.
+    """
+    result = Report()
+    total = 0.0
+    steps: dict[int, dict[str, Any]] = {}
+    for report in reports:
+        total += report.mean_change * report.calls
+        result.layers = max(result.layers, report.layers)
+        result.steps = max(result.steps, report.steps)
+        result.calls += report.calls
+        result.forwards += report.forwards
+        result.seconds += report.seconds
+        result.schedule = result.schedule or report.schedule
+        result.error = result.error or report.error
+        result.warnings += [w for w in report.warnings if w not in result.warnings]
+        for line in report.per_step:
+            _add(steps.setdefault(line["step"], {**line, "calls": 0, "change": 0.0}), line)
+            steps[line["step"]]["strength"] = max(steps[line["step"]]["strength"], line["strength"])
+        for name, entry in report.per_layer.items():
+            _add(result.per_layer.setdefault(name, {**entry, "calls": 0, "change": 0.0}), entry)
+    result.per_step = [steps[number] for number in sorted(steps)]
+    result.guided_steps = [line["step"] for line in result.per_step if line["calls"]]
+    result.mean_change = total / result.calls if result.calls else 0.0
+    if result.calls and NOTHING_GUIDED in result.warnings:
+        result.warnings.remove(NOTHING_GUIDED)
+    return result
+
+
+def _add(into: dict[str, Any], line: dict[str, Any]) -> None:
+    calls = into["calls"] + line["calls"]
+    if calls:
+        into["change"] = (into["change"] * into["calls"] + line["change"] * line["calls"]) / calls
+    into["calls"] = calls

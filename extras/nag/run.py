@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .branches.text import TextBranch
 from .layers import Layer, LayerError, find_layers, select
-from .report import Report
+from .report import NOTHING_GUIDED, Report
 from .schedule import Resolved
 from .settings import Settings
 from .taps import CallState, Tap, remove_leftovers
@@ -42,7 +42,7 @@ class Run:
         self.leftovers = remove_leftovers(model)
         self.state = CallState(self.branch, settings.scale, settings.tau, settings.alpha, strict)
         self.warnings: list[str] = list(resolved.warnings) if resolved else []
-        self.closed = False
+        self.closed = self.skipped = False
         self.cfg_factor = 1.0
         self._taps = [Tap(layer, self.state) for layer in self.layers]
         self._open = False
@@ -101,7 +101,7 @@ class Run:
         self._evaluations.append((index, float(strength), float(cfg_factor)))
         self.cfg_factor = float(cfg_factor)
         self.state.step, self.state.strength, self.state.groups = index, float(strength), []
-        if strength > 0 and self.state.error is None:
+        if strength > 0 and self.state.error is None and not self.skipped:
             self._install()
         else:
             self._remove()
@@ -131,6 +131,12 @@ class Run:
         """Add a warning to the report; the same one once."""
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def skip(self, reason: str) -> None:
+        """Guide nothing in this run, for a reason the report tells."""
+        self.skipped = True
+        self.warn(f"nothing is guided: {reason}")
+        self._remove()
 
     def fail(self, error: BaseException) -> None:
         """Switch guidance off for the rest of the run and say why in the report."""
@@ -223,8 +229,8 @@ class Run:
             told.append(
                 f"scale {self.settings.scale:g}, alpha {self.settings.alpha:g} leave the picture unchanged"
             )
-        if not report.calls and planned and self.state.error is None:
-            told.append("no attention call was guided although the window contains steps")
+        if not report.calls and planned and self.state.error is None and not self.skipped:
+            told.append(NOTHING_GUIDED)
         return told
 
 

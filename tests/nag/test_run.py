@@ -98,7 +98,7 @@ def test_strength_scales_the_effect(unet):
 
 
 def test_only_selected_layers_are_guided(unet):
-    out, report = guided(unet, latents(1), text(77), text(77, seed=8), each(1), Settings(layers="m0,u0-u2"))
+    _, report = guided(unet, latents(1), text(77), text(77, seed=8), each(1), Settings(layers="m0,u0-u2"))
     assert report.layers == report.calls == 4
     assert [entry["notation"] for entry in report.per_layer.values()] == ["m0", "u0", "u1", "u2"]
     with pytest.raises(LayerError):
@@ -361,7 +361,7 @@ def test_a_host_may_change_the_contexts_of_keys_and_values(unet):
 # -- low precision ---
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_model_in_low_precision_with_a_float32_negative(dtype):
     unet = nag_tiny.Callable(nag_tiny.ldm().to(dtype))
     x, context = latents(2).to(dtype), text(77, 77).to(dtype)

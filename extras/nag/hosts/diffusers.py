@@ -92,7 +92,7 @@ class Guide:
         run.step_at(self._times[self._calls], key=self._calls)
         self._calls += 1
         guided, size = self._conditional(sample.shape[0])
-        if run.state.strength > 0 and not self._skipped():
+        if run.state.strength > 0 and not run.skipped:
             if not run.branch.ready:
                 run.set_negative(self._negatives(run, size, prompt))
             run.call([(guided + image, image) for image in range(size)])
@@ -101,6 +101,7 @@ class Guide:
     def _start(self, grid: Any, timestep: Any) -> None:
         """A new generation: its steps are the scheduler's, from the first one the pipeline asks for."""
         self._finish()
+        self._encoded.clear()
         every = [float(t) for t in grid.tolist()]
         first = float(timestep if not isinstance(timestep, Tensor) else timestep.reshape(-1)[0])
         begin = min(range(len(every)), key=lambda i: abs(every[i] - first))
@@ -113,8 +114,8 @@ class Guide:
         }  # second-order schedulers repeat a time
         places = sorted(steps.values())
         run.begin([self._times[i] for i in places], None if sigmas is None else [sigmas[i] for i in places])
-        if self._skipped():
-            run.warn("the negative is empty and empty_negative is 'skip': nothing is guided")
+        if self.settings.empty_negative == "skip" and not any(n.strip() for n in self.negatives):
+            run.skip("the negative is empty and empty_negative is 'skip'")
 
     def _finish(self, tell: bool = True) -> None:
         run, self._run, self._grid, self._times = self._run, None, None, []
@@ -148,9 +149,6 @@ class Guide:
         return (batch // parts if free else 0), batch // parts
 
     # -- the negative ---
-
-    def _skipped(self) -> bool:
-        return self.settings.empty_negative == "skip" and not any(n.strip() for n in self.negatives)
 
     def _negatives(self, run: Run, images: int, prompt: Tensor) -> list[Tensor]:
         """One context (tokens, channels) per image."""

@@ -1,0 +1,104 @@
+"""Tiny random diffusers pipelines, built here: nothing is downloaded."""
+
+import json
+
+import nag_tiny
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz,.0123456789"
+WORDS = ("nerd", "glasses", "hat", "pink", "background", "a", "on", "flowers")
+
+
+def tokenizer(folder):
+    """A CLIP tokenizer that knows single letters and a few words."""
+    merges, tokens = [], [*LETTERS, *(x + "</w>" for x in LETTERS)]
+    for word in WORDS:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            pair = f"{parts[0]} {parts[1]}"
+            parts[:2] = ["".join(parts[:2])]
+            if pair not in merges:
+                merges.append(pair)
+                tokens.append(parts[0])
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    made = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+    assert len(made("nerd glasses").input_ids) == 4
+    return made
+
+
+def _text_config(made, width, projection=16):
+    return CLIPTextConfig(
+        vocab_size=len(made),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        projection_dim=projection,
+        bos_token_id=made.bos_token_id,
+        eos_token_id=made.eos_token_id,
+        pad_token_id=made.pad_token_id,
+    )
+
+
+def _vae():
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    ).eval()
+
+
+def _quiet(pipe):
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def sd(folder, image_to_image=False):
+    """Text encoder of the width of the tiny UNets; trailing DDIM steps: 4 of them are 999 749 499 249."""
+    torch.manual_seed(11)
+    made = tokenizer(folder)
+    kind = StableDiffusionImg2ImgPipeline if image_to_image else StableDiffusionPipeline
+    return _quiet(
+        kind(
+            vae=_vae(),
+            text_encoder=CLIPTextModel(_text_config(made, nag_tiny.CONTEXT)).eval(),
+            tokenizer=made,
+            unet=nag_tiny.sd1(),
+            scheduler=DDIMScheduler(timestep_spacing="trailing", clip_sample=False, steps_offset=1),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    )
+
+
+def sdxl(folder):
+    """Two encoders, 8 + 16 channels wide, the second one pooled to 16."""
+    torch.manual_seed(12)
+    made, half = tokenizer(folder), nag_tiny.CONTEXT // 3
+    return _quiet(
+        StableDiffusionXLPipeline(
+            vae=_vae(),
+            text_encoder=CLIPTextModel(_text_config(made, half)).eval(),
+            text_encoder_2=CLIPTextModelWithProjection(_text_config(made, 2 * half)).eval(),
+            tokenizer=made,
+            tokenizer_2=made,
+            unet=nag_tiny.sdxl(),
+            scheduler=DDIMScheduler(timestep_spacing="trailing", clip_sample=False, steps_offset=1),
+            add_watermarker=False,
+        )
+    )
