@@ -1,0 +1,127 @@
+"""A1111: where in the sampling a model call stands, and the grid of times a sampler is going to walk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_NEAR = 2e-3  # relative; a sigma in half precision is still this one
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``times``: train timestep of each sampler step, descending. ``sigmas``: as many. ``exact``: False
+    where the sampler chooses its own steps and these only stand for them."""
+
+    times: tuple[float, ...]
+    sigmas: tuple[float, ...]
+    exact: bool = True
+
+    def time_of(self, inner: Any, sigma: float) -> float:
+        """Train timestep of a model call; one on the grid where the sigma is one of it."""
+        if not hasattr(inner, "sigma_to_t"):
+            return sigma  # timesteps samplers: it is the timestep
+        for known, t in zip(self.sigmas, self.times, strict=True):
+            if abs(known - sigma) <= _NEAR * known:
+                return t
+        return float(_times(inner, torch.tensor([sigma]))[0])
+
+
+def grid_of_call(sampler: Any, arguments: Mapping[str, Any], steps: int) -> Grid:
+    """The grid of a sampling function called with ``arguments``. ``steps``: used where they name no grid."""
+    inner = sampler.model_wrap_cfg.inner_model
+    if hasattr(inner, "sigma_to_t"):
+        sigmas = next((arguments[k] for k in ("sigmas", "sigma_sched") if arguments.get(k) is not None), None)
+        exact = sigmas is not None
+        if sigmas is None:
+            high = arguments.get("sigma_max", inner.sigmas[-1])
+            low = arguments.get("sigma_min", inner.sigmas[0])
+            count = max(int(arguments.get("n", steps)), 1)
+            sigmas = torch.logspace(math.log10(float(high)), math.log10(float(low)), count)
+        used = sigmas[sigmas > 0].float().cpu()
+        return Grid(tuple(_times(inner, used)), tuple(used.tolist()), exact)
+    ascending = arguments.get("timesteps")
+    if ascending is None:
+        ascending = torch.linspace(1, 999, steps + 1)
+    if "unipc" in getattr(sampler.func, "__name__", ""):
+        times = _unipc_times(inner.inner_model, ascending, bool(arguments.get("is_img2img")))
+    else:  # from the last to the second: the first is where the walk ends
+        times = [float(t) for t in ascending.flip(0).tolist()[:-1]]
+    return Grid(tuple(times), tuple(_sigma_at(inner.inner_model, t) for t in times))
+
+
+def preview_grid(sampler_name: str, scheduler: str | None, steps: int) -> Grid:
+    """The grid of a sampler before anything is generated. Uniform (not exact) while no model is loaded."""
+    model = loaded_model()
+    try:
+        if model is None:
+            raise LookupError
+        return _preview(model, sampler_name, scheduler, steps)
+    except Exception:  # a plot must not fail because a sampler is unusual
+        times = torch.linspace(999, 0, steps).tolist() if steps > 1 else [999.0]
+        return Grid(tuple(times), tuple(14.6146 ** (t / 999) for t in times), exact=False)
+
+
+def loaded_model() -> Any:
+    """The model in memory, or None; never loads one."""
+    from modules import sd_models, shared
+
+    data = getattr(sd_models, "model_data", None)
+    return shared.sd_model if data is None else getattr(data, "sd_model", None)
+
+
+def _preview(model: Any, sampler_name: str, scheduler: str | None, steps: int) -> Grid:
+    from modules import sd_samplers
+
+    sampler = sd_samplers.create_sampler(sampler_name, model)
+    p = SimpleNamespace(
+        is_hr_pass=False, scheduler=scheduler, hr_scheduler=None, sampler_noise_scheduler_override=None,
+        extra_generation_params={}, steps=steps, comment=lambda text: None,
+    )  # fmt: skip
+    if hasattr(sampler, "get_timesteps"):
+        return grid_of_call(sampler, {"timesteps": sampler.get_timesteps(p, steps)}, steps)
+    import inspect
+
+    accepted = inspect.signature(sampler.func).parameters
+    if "sigmas" in accepted or "sigma_sched" in accepted:
+        return grid_of_call(sampler, {"sigmas": sampler.get_sigmas(p, steps)}, steps)
+    return grid_of_call(sampler, {"n": steps}, steps)
+
+
+def _times(inner: Any, sigmas: Tensor) -> list[float]:
+    """Train timesteps of sigmas (n,)."""
+    known = getattr(inner, "log_sigmas", None)
+    with torch.no_grad():
+        return [
+            float(t)
+            for t in inner.sigma_to_t(sigmas.to(known.device if known is not None else "cpu")).tolist()
+        ]
+
+
+def _sigma_at(model: Any, t: float) -> float:
+    kept = model.alphas_cumprod
+    abar = float(kept[min(max(round(t), 0), len(kept) - 1)])
+    return math.sqrt((1 - abar) / abar)
+
+
+def _unipc_times(model: Any, ascending: Tensor, is_img2img: bool) -> list[float]:
+    """UniPC makes its own times from the number of steps."""
+    steps = len(ascending)
+    first = float(ascending[-1]) / 1000 + 1 / 1000 if is_img2img else 1.0
+    try:
+        from modules import shared
+        from modules.models.diffusion.uni_pc import uni_pc
+
+        noise = uni_pc.NoiseScheduleVP("discrete", alphas_cumprod=model.alphas_cumprod)
+        solver = uni_pc.UniPC(None, noise)
+        kind = shared.opts.uni_pc_skip_type
+        times = solver.get_time_steps(skip_type=kind, t_T=first, t_0=1 / 1000, N=steps, device="cpu")
+    except (ImportError, AttributeError):
+        times = torch.linspace(first, 1 / 1000, steps + 1)
+    return [(float(t) - 1 / 1000) * 1000 for t in times.tolist()[:-1]]

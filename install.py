@@ -1,0 +1,1 @@
+"""Run by a WebUI at start-up. Nothing to install: the extension needs only what a WebUI has."""

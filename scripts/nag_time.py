@@ -1,0 +1,43 @@
+"""NAG Time's front door in a WebUI: wiring only. What it wires lives in extras/nag."""
+
+# Everything is imported here: the extension's root is on sys.path only while this file is loaded.
+from extras.nag.hosts import a1111, a1111_grid
+from extras.nag.ui.front import FrontDoor
+from extras.nag.ui.panel import Panel
+from modules import script_callbacks, scripts
+
+
+class NagTimeScript(scripts.Script):
+    def __init__(self):
+        self.front = FrontDoor(a1111)
+        self.panel = Panel(self.front, a1111_grid.preview_grid)
+
+    def title(self):
+        return "NAG Time"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def after_component(self, component, **kwargs):
+        self.panel.meet(component, kwargs.get("elem_id"), self.tabname)
+
+    def ui(self, is_img2img):
+        controls = self.panel.build("img2img" if is_img2img else "txt2img")
+        self.infotext_fields, self.paste_field_names = self.panel.paste_fields()
+        return controls
+
+    def process(self, p, *args):
+        self.front.process(p, args)
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        self.front.before_sampling(p)
+
+    def postprocess_batch(self, p, *args, **kwargs):
+        self.front.batch_done(p)
+
+    def postprocess(self, p, processed, *args):
+        self.front.done(p, processed)
+
+
+script_callbacks.on_cfg_denoiser(a1111.on_cfg_denoiser)
+script_callbacks.on_cfg_after_cfg(a1111.on_cfg_after_cfg)
