@@ -21,9 +21,16 @@ def build_unet() -> Any:
 
     levels = len(UNET_CHANNELS)
     return UNet2DConditionModel(
-        sample_size=LATENT, in_channels=4, out_channels=4, block_out_channels=UNET_CHANNELS, layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * levels, up_block_types=("CrossAttnUpBlock2D",) * levels,
-        cross_attention_dim=CONTEXT, attention_head_dim=UNET_HEADS, norm_num_groups=32,
+        sample_size=LATENT,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=UNET_CHANNELS,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        cross_attention_dim=CONTEXT,
+        attention_head_dim=UNET_HEADS,
+        norm_num_groups=32,
     )
 
 
@@ -37,9 +44,17 @@ def build_vae(attention: bool = True) -> Any:
 
     levels = len(VAE_CHANNELS)
     return AutoencoderKL(
-        in_channels=3, out_channels=3, block_out_channels=VAE_CHANNELS, layers_per_block=1, latent_channels=4,
-        down_block_types=("DownEncoderBlock2D",) * levels, up_block_types=("UpDecoderBlock2D",) * levels,
-        norm_num_groups=32, sample_size=128, scaling_factor=SCALE_FACTOR, mid_block_add_attention=attention,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=VAE_CHANNELS,
+        layers_per_block=1,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        norm_num_groups=32,
+        sample_size=128,
+        scaling_factor=SCALE_FACTOR,
+        mid_block_add_attention=attention,
     )
 
 
@@ -48,9 +63,17 @@ def text_config(vocab: int = VOCAB) -> Any:
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
-        vocab_size=vocab, hidden_size=CONTEXT, intermediate_size=4 * CONTEXT, num_hidden_layers=2, num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS, hidden_act="quick_gelu", projection_dim=CONTEXT,
-        bos_token_id=min(START_ID, vocab - 2), eos_token_id=min(END_ID, vocab - 1), pad_token_id=min(END_ID, vocab - 1),
+        vocab_size=vocab,
+        hidden_size=CONTEXT,
+        intermediate_size=4 * CONTEXT,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_TOKENS,
+        hidden_act="quick_gelu",
+        projection_dim=CONTEXT,
+        bos_token_id=min(START_ID, vocab - 2),
+        eos_token_id=min(END_ID, vocab - 1),
+        pad_token_id=min(END_ID, vocab - 1),
     )
 
 

@@ -14,10 +14,30 @@ from .scenes import IMPLIED_BY_WORD, Scene
 NAMED_RATE = 0.30
 TAG_RATE = 0.50
 TAG_DROPOUT = 0.35
-_WEARS = {"glasses": "glasses", "hat": "a hat", "crown": "a crown", "beard": "a beard", "nose": "a red nose",
-          "flowers": "flowers", "tree": "a tree", "moon": "the moon", "boat": "a boat", "cactus": "a cactus"}
-_PLACES = {"garden": "a garden", "meadow": "a meadow", "cottage": "a cottage", "house": "a house", "night": "a night field",
-           "evening": "an evening field", "harbor": "a harbor", "lake": "a lake", "desert": "a desert", "dunes": "dunes"}
+_WEARS = {
+    "glasses": "glasses",
+    "hat": "a hat",
+    "crown": "a crown",
+    "beard": "a beard",
+    "nose": "a red nose",
+    "flowers": "flowers",
+    "tree": "a tree",
+    "moon": "the moon",
+    "boat": "a boat",
+    "cactus": "a cactus",
+}
+_PLACES = {
+    "garden": "a garden",
+    "meadow": "a meadow",
+    "cottage": "a cottage",
+    "house": "a house",
+    "night": "a night field",
+    "evening": "an evening field",
+    "harbor": "a harbor",
+    "lake": "a lake",
+    "desert": "a desert",
+    "dunes": "dunes",
+}
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
@@ -66,7 +86,7 @@ def words() -> list[str]:
     """Every word a caption can hold: what the token table is trained on."""
     from . import scenes
 
-    found = set("a an and on with the of picture drawing background field red person man woman , . red".split())
+    found = set(["a", "an", "and", "on", "with", "the", "of", "picture", "drawing", "background", "field", "red", "person", "man", "woman", ",", ".", "red"])
     found |= set(IMPLIED_BY_WORD) | set(IMPLIED_BY_WORD.values())
     found |= {word for pair in scenes.LANDSCAPES.values() for word in pair}
     found |= set(scenes.BACKGROUNDS) | set(scenes.SHAPE_COLOURS) | set(scenes.SHAPES) | set(scenes.SHAPE_GROUNDS)

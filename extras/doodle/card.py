@@ -22,8 +22,11 @@ SEEDS = range(9_000_000, 9_000_032)
 def bar_arms() -> list[Arm]:
     """The demo's arms and the two controls: an empty and an unrelated negative under the same preset."""
     preset = next(arm.nag for arm in demo_arms() if arm.name == "NAG")
-    return [*demo_arms(), Arm("control: empty negative", nag=preset, negative=""),
-            Arm("control: unrelated negative", nag=preset, negative="yellow star")]
+    return [
+        *demo_arms(),
+        Arm("control: empty negative", nag=preset, negative=""),
+        Arm("control: unrelated negative", nag=preset, negative="yellow star"),
+    ]
 
 
 def measure_student(models: Models, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
@@ -54,17 +57,24 @@ def write(folder: Path) -> Path:
 
 
 def _rows(results: dict[str, Any]) -> str:
-    lines = ["| arm | pictures | had the object | deleted | subject kept | clean | SSIM outside the object |",
-             "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| arm | pictures | had the object | deleted | subject kept | clean | SSIM outside the object |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, tables in results.items():
         row = tables["all"]
-        lines.append(f"| {name} | {row['n']} | {row['present_untreated']:.3f} | {row['deletion_rate']:.3f} | "
-                     f"{row['subject_kept']:.3f} | {row['clean']:.3f} | {row['ssim_outside_object'] or 0:.3f} |")
+        lines.append(
+            f"| {name} | {row['n']} | {row['present_untreated']:.3f} | {row['deletion_rate']:.3f} | "
+            f"{row['subject_kept']:.3f} | {row['clean']:.3f} | {row['ssim_outside_object'] or 0:.3f} |"
+        )
     return "\n".join(lines)
 
 
 def _pairs(results: dict[str, Any]) -> str:
-    lines = ["| prompt | negative | had it | clean with NAG | clean with NAG Time | clean with CFG 2 |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| prompt | negative | had it | clean with NAG | clean with NAG Time | clean with CFG 2 |",
+        "|---|---|---|---|---|---|",
+    ]
     for pair in PAIRS:
         clean = [results[arm][pair.object]["clean"] for arm in ("NAG", "NAG Time", "CFG 2, same negative")]
         had = results["NAG"][pair.object]["present_untreated"]

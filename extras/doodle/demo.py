@@ -36,7 +36,9 @@ def arms() -> list[Arm]:
     return [Arm("no NAG"), Arm("NAG", nag=preset), Arm("NAG Time", nag=gated), Arm("CFG 2, same negative", cfg=2.0)]
 
 
-def grid(pictures: dict[tuple[str, str], np.ndarray], pairs: tuple[Pair, ...], names: list[str], seeds: int = 3) -> Image.Image:
+def grid(
+    pictures: dict[tuple[str, str], np.ndarray], pairs: tuple[Pair, ...], names: list[str], seeds: int = 3
+) -> Image.Image:
     """A labelled grid: a row a pair, `seeds` pictures an arm."""
     width = LABEL + len(names) * (seeds * SIZE + 14)
     sheet = Image.new("RGB", (width, TOP + len(pairs) * (SIZE + 6)), "white")
@@ -70,8 +72,15 @@ def main(argv: list[str] | None = None) -> int:
     tables = {arm.name: scores[arm.name]["all"].table() for arm in ways}
     per_pair = {arm.name: {p.object: scores[arm.name][p.object].table() for p in PAIRS} for arm in ways}
     settings = {arm.name: {"nag": arm.nag, "cfg": arm.cfg} for arm in ways}
-    result = {"checkpoint": options.ckpt.name, "seeds": options.seeds, "first_seed": FIRST_SEED, "arms": tables,
-              "pairs": per_pair, "settings": settings, "seconds": round(time.time() - began, 1)}
+    result = {
+        "checkpoint": options.ckpt.name,
+        "seeds": options.seeds,
+        "first_seed": FIRST_SEED,
+        "arms": tables,
+        "pairs": per_pair,
+        "settings": settings,
+        "seconds": round(time.time() - began, 1),
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     shown = min(3, options.seeds)
     grid(pictures, PAIRS, [a.name for a in ways], shown).save(options.out / "demo.png")
@@ -82,12 +91,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def table(result: dict) -> str:
     """The result as text."""
-    lines = [f"{'arm':22}{'n':>5}{'had it':>8}{'deleted':>9}{'kept':>7}{'clean':>7}{'SSIM':>7}  {'guided steps':14}{'s/picture':>9}"]
+    lines = [
+        f"{'arm':22}{'n':>5}{'had it':>8}{'deleted':>9}{'kept':>7}{'clean':>7}{'SSIM':>7}  {'guided steps':14}{'s/picture':>9}"
+    ]
     for name, row in result["arms"].items():
         steps = ", ".join(map(str, row["guided_steps"])) or "–"
         ssim = "–" if row["ssim_outside_object"] is None else f"{row['ssim_outside_object']:.3f}"
-        lines.append(f"{name:22}{row['n']:>5}{row['present_untreated']:>8.2f}{row['deletion_rate']:>9.2f}{row['subject_kept']:>7.2f}"
-                     f"{row['clean']:>7.2f}{ssim:>7}  {steps:14}{row['seconds_per_image']:>9.2f}")
-    lines.append(f"deleted, kept, clean: of the pictures that had the object untreated; SSIM outside the object. "
-                 f"{result['seconds']} s. demo.png, demo.json written.")
+        lines.append(
+            f"{name:22}{row['n']:>5}{row['present_untreated']:>8.2f}{row['deletion_rate']:>9.2f}{row['subject_kept']:>7.2f}"
+            f"{row['clean']:>7.2f}{ssim:>7}  {steps:14}{row['seconds_per_image']:>9.2f}"
+        )
+    lines.append(
+        f"deleted, kept, clean: of the pictures that had the object untreated; SSIM outside the object. "
+        f"{result['seconds']} s. demo.png, demo.json written."
+    )
     return "\n".join(lines)

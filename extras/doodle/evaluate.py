@@ -81,11 +81,17 @@ class Score:
     def table(self) -> dict[str, Any]:
         """JSON-ready rates (of the pictures that had the object)."""
         of = max(1, self.had)
-        return {"n": self.n, "present_untreated": self.had / max(1, self.n), "deletion_rate": self.deleted / of,
-                "subject_kept": self.kept / of, "clean": self.clean / of,
-                "ssim_outside_object": float(np.mean(self.ssim)) if self.ssim else None,
-                "guided_steps": self.guided_steps, "guided_calls_per_image": self.calls / max(1, self.n),
-                "seconds_per_image": self.seconds / max(1, self.n)}
+        return {
+            "n": self.n,
+            "present_untreated": self.had / max(1, self.n),
+            "deletion_rate": self.deleted / of,
+            "subject_kept": self.kept / of,
+            "clean": self.clean / of,
+            "ssim_outside_object": float(np.mean(self.ssim)) if self.ssim else None,
+            "guided_steps": self.guided_steps,
+            "guided_calls_per_image": self.calls / max(1, self.n),
+            "seconds_per_image": self.seconds / max(1, self.n),
+        }
 
 
 class Models:

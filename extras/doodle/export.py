@@ -12,16 +12,27 @@ from safetensors.torch import save_file
 
 from . import arch
 
-_RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0",
-           "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
 _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 LAYERS = 1  # residual blocks per level
 
 
 def unet_key(key: str) -> str:
     """The CompVis name of a `diffusers.UNet2DConditionModel` key, under `model.diffusion_model.`."""
-    direct = {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
-              "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2"}
+    direct = {
+        "conv_in": "input_blocks.0.0",
+        "conv_norm_out": "out.0",
+        "conv_out": "out.2",
+        "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2",
+    }
     stem, leaf = key.rsplit(".", 1)
     if stem in direct:
         return f"{direct[stem]}.{leaf}"
@@ -93,21 +104,68 @@ def compvis_yaml(encoder_folder: str) -> str:
 def compvis_config(encoder_folder: str) -> dict[str, Any]:
     """The same as a dictionary."""
     mult = [c // arch.UNET_CHANNELS[0] for c in arch.UNET_CHANNELS]
-    return {"model": {"base_learning_rate": 1.0e-4, "target": "ldm.models.diffusion.ddpm.LatentDiffusion", "params": {
-        "parameterization": "v", "linear_start": arch.BETA_START, "linear_end": arch.BETA_END, "num_timesteps_cond": 1,
-        "log_every_t": 200, "timesteps": arch.TRAIN_STEPS, "first_stage_key": "jpg", "cond_stage_key": "txt",
-        "image_size": arch.LATENT, "channels": 4, "cond_stage_trainable": False, "conditioning_key": "crossattn",
-        "monitor": "val/loss_simple_ema", "scale_factor": arch.SCALE_FACTOR, "use_ema": False,
-        "unet_config": {"target": "ldm.modules.diffusionmodules.openaimodel.UNetModel", "params": {
-            "image_size": arch.LATENT, "in_channels": 4, "out_channels": 4, "model_channels": arch.UNET_CHANNELS[0],
-            "attention_resolutions": [2**i for i in range(len(mult))], "num_res_blocks": LAYERS, "channel_mult": mult,
-            "num_heads": arch.UNET_HEADS, "use_spatial_transformer": True, "transformer_depth": 1,
-            "context_dim": arch.CONTEXT, "use_checkpoint": False, "legacy": False}},
-        "first_stage_config": {"target": "ldm.models.autoencoder.AutoencoderKL", "params": {
-            "embed_dim": 4, "monitor": "val/rec_loss", "ddconfig": {
-                "double_z": True, "z_channels": 4, "resolution": 128, "in_channels": 3, "out_ch": 3,
-                "ch": arch.VAE_CHANNELS[0], "ch_mult": [c // arch.VAE_CHANNELS[0] for c in arch.VAE_CHANNELS],
-                "num_res_blocks": LAYERS, "attn_resolutions": [], "dropout": 0.0},
-            "lossconfig": {"target": "torch.nn.Identity"}}},
-        "cond_stage_config": {"target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
-                              "params": {"version": encoder_folder, "device": "cpu"}}}}}
+    return {
+        "model": {
+            "base_learning_rate": 1.0e-4,
+            "target": "ldm.models.diffusion.ddpm.LatentDiffusion",
+            "params": {
+                "parameterization": "v",
+                "linear_start": arch.BETA_START,
+                "linear_end": arch.BETA_END,
+                "num_timesteps_cond": 1,
+                "log_every_t": 200,
+                "timesteps": arch.TRAIN_STEPS,
+                "first_stage_key": "jpg",
+                "cond_stage_key": "txt",
+                "image_size": arch.LATENT,
+                "channels": 4,
+                "cond_stage_trainable": False,
+                "conditioning_key": "crossattn",
+                "monitor": "val/loss_simple_ema",
+                "scale_factor": arch.SCALE_FACTOR,
+                "use_ema": False,
+                "unet_config": {
+                    "target": "ldm.modules.diffusionmodules.openaimodel.UNetModel",
+                    "params": {
+                        "image_size": arch.LATENT,
+                        "in_channels": 4,
+                        "out_channels": 4,
+                        "model_channels": arch.UNET_CHANNELS[0],
+                        "attention_resolutions": [2**i for i in range(len(mult))],
+                        "num_res_blocks": LAYERS,
+                        "channel_mult": mult,
+                        "num_heads": arch.UNET_HEADS,
+                        "use_spatial_transformer": True,
+                        "transformer_depth": 1,
+                        "context_dim": arch.CONTEXT,
+                        "use_checkpoint": False,
+                        "legacy": False,
+                    },
+                },
+                "first_stage_config": {
+                    "target": "ldm.models.autoencoder.AutoencoderKL",
+                    "params": {
+                        "embed_dim": 4,
+                        "monitor": "val/rec_loss",
+                        "ddconfig": {
+                            "double_z": True,
+                            "z_channels": 4,
+                            "resolution": 128,
+                            "in_channels": 3,
+                            "out_ch": 3,
+                            "ch": arch.VAE_CHANNELS[0],
+                            "ch_mult": [c // arch.VAE_CHANNELS[0] for c in arch.VAE_CHANNELS],
+                            "num_res_blocks": LAYERS,
+                            "attn_resolutions": [],
+                            "dropout": 0.0,
+                        },
+                        "lossconfig": {"target": "torch.nn.Identity"},
+                    },
+                },
+                "cond_stage_config": {
+                    "target": "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
+                    "params": {"version": encoder_folder, "device": "cpu"},
+                },
+            },
+        }
+    }

@@ -156,7 +156,9 @@ class _Pen:
 
     def arc(self, x, y, rx, ry, a0, a1, fill, width):
         k = self.k
-        self.draw.arc(((x - rx) * k, (y - ry) * k, (x + rx) * k, (y + ry) * k), a0, a1, fill=fill, width=round(width * k))
+        self.draw.arc(
+            ((x - rx) * k, (y - ry) * k, (x + rx) * k, (y + ry) * k), a0, a1, fill=fill, width=round(width * k)
+        )
 
 
 def _portrait(pen: _Pen, scene: Scene, rng: random.Random) -> None:
@@ -169,8 +171,20 @@ def _portrait(pen: _Pen, scene: Scene, rng: random.Random) -> None:
     pen.disc(x, y - 7, rx + 5, HAIR, ry + 1)
     pen.disc(x, y, rx, SKIN, ry)
     if "beard" in scene.objects:
-        pen.poly([(x - rx + 1, y + 6), (x - 12, y + 13), (x + 12, y + 13), (x + rx - 1, y + 6),
-                  (x + rx - 5, y + 24), (x + 8, y + ry + 13), (x, y + ry + 17), (x - 8, y + ry + 13), (x - rx + 5, y + 24)], BEARD)
+        pen.poly(
+            [
+                (x - rx + 1, y + 6),
+                (x - 12, y + 13),
+                (x + 12, y + 13),
+                (x + rx - 1, y + 6),
+                (x + rx - 5, y + 24),
+                (x + 8, y + ry + 13),
+                (x, y + ry + 17),
+                (x - 8, y + ry + 13),
+                (x - rx + 5, y + 24),
+            ],
+            BEARD,
+        )
     for side in (-1, 1):
         pen.disc(x + side * 11, y - 4, 3.2, EYE)
     if smile:
@@ -190,7 +204,15 @@ def _portrait(pen: _Pen, scene: Scene, rng: random.Random) -> None:
         pen.rect(x - rx - 8, y - ry + 4, x + rx + 8, y - ry + 12, HAT)
     if "crown" in scene.objects:
         base, tip = y - ry + 10, y - ry - 16
-        points = [(x - 25, base), (x - 27, tip), (x - 13, base - 14), (x, tip - 3), (x + 13, base - 14), (x + 27, tip), (x + 25, base)]
+        points = [
+            (x - 25, base),
+            (x - 27, tip),
+            (x - 13, base - 14),
+            (x, tip - 3),
+            (x + 13, base - 14),
+            (x + 27, tip),
+            (x + 25, base),
+        ]
         pen.poly(points, CROWN)
 
 
@@ -244,7 +266,10 @@ def _shapes(pen: _Pen, scene: Scene, rng: random.Random) -> None:
     pen.rect(0, 0, SIZE, SIZE, SHAPE_GROUNDS[scene.ground])
     spots = [(64 + rng.uniform(-16, 16), 64 + rng.uniform(-16, 16))]
     if len(scene.shapes) == 2:
-        spots = [(36 + rng.uniform(-6, 6), 64 + rng.uniform(-20, 20)), (92 + rng.uniform(-6, 6), 64 + rng.uniform(-20, 20))]
+        spots = [
+            (36 + rng.uniform(-6, 6), 64 + rng.uniform(-20, 20)),
+            (92 + rng.uniform(-6, 6), 64 + rng.uniform(-20, 20)),
+        ]
     for (colour, form), (x, y) in zip(scene.shapes, spots, strict=True):
         r, fill = rng.uniform(18, 24), SHAPE_COLOURS[colour]
         if form == "circle":

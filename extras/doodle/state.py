@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 
-def save_state(path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer | None, meta: dict[str, Any]) -> None:
+def save_state(
+    path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer | None, meta: dict[str, Any]
+) -> None:
     """Write modules and optimizer moments to `path` (atomically: a kill leaves the previous state)."""
     tensors: dict[str, torch.Tensor] = {}
     for name, module in modules.items():
@@ -29,14 +31,16 @@ def save_state(path: Path, modules: dict[str, torch.nn.Module], optimizer: torch
     os.replace(partial, path)
 
 
-def load_state(path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+def load_state(
+    path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
     """Read what `save_state` wrote into the given modules (those named; others in the file are ignored). Returns meta."""
     with safe_open(str(path), framework="pt") as file:
         meta = json.loads(file.metadata()["meta"])
         keys = list(file.keys())
         for name, module in modules.items():
             prefix = f"{name}/"
-            module.load_state_dict({k[len(prefix):]: file.get_tensor(k) for k in keys if k.startswith(prefix)})
+            module.load_state_dict({k[len(prefix) :]: file.get_tensor(k) for k in keys if k.startswith(prefix)})
         if optimizer is not None:
             state: dict[int, dict[str, torch.Tensor]] = {}
             for key in keys:

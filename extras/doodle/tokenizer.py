@@ -47,12 +47,34 @@ def write_files(merges_text: str, folder: Path = FOLDER) -> None:
     if len(vocab) != arch.VOCAB:
         raise ValueError(f"merges: {len(vocab)} entries, needed {arch.VOCAB}")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(vocab)}, ensure_ascii=False), encoding="utf-8")
+    (folder / "vocab.json").write_text(
+        json.dumps({t: i for i, t in enumerate(vocab)}, ensure_ascii=False), encoding="utf-8"
+    )
     (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
     (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=1))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": arch.MAX_TOKENS, "do_lower_case": True,
-         "add_prefix_space": False, "errors": "replace"}, indent=1))
-    (folder / "config.json").write_text(json.dumps({**arch.text_config().to_dict(), "model_type": "clip_text_model",
-                                                    "architectures": ["CLIPTextModel"]}, indent=1, default=str))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                **special,
+                "tokenizer_class": "CLIPTokenizer",
+                "model_max_length": arch.MAX_TOKENS,
+                "do_lower_case": True,
+                "add_prefix_space": False,
+                "errors": "replace",
+            },
+            indent=1,
+        )
+    )
+    (folder / "config.json").write_text(
+        json.dumps(
+            {**arch.text_config().to_dict(), "model_type": "clip_text_model", "architectures": ["CLIPTextModel"]},
+            indent=1,
+            default=str,
+        )
+    )

@@ -38,7 +38,9 @@ class Training:
     def vae(self) -> None:
         """Stage 1, and the decoder's refinement."""
         train_vae.train(self.state / "vae.safetensors", self.minutes("vae"), say=self.say)
-        train_vae.refine(self.state / "refine.safetensors", self.state / "vae.safetensors", self.minutes("refine"), say=self.say)
+        train_vae.refine(
+            self.state / "refine.safetensors", self.state / "vae.safetensors", self.minutes("refine"), say=self.say
+        )
 
     def whitened(self) -> torch.nn.Module:
         """The autoencoder as the checkpoints carry it."""
@@ -67,8 +69,12 @@ class Training:
         """Stage 3: trajectories, then the distillation."""
         text, unet = self.base_models()
         folder = self.state / "trajectories"
-        train_student.draw_trajectories(unet, text, folder, TRAJECTORIES, self.minutes("trajectories"), seed=3, say=self.say)
-        train_student.train(self.state / "student.safetensors", folder, unet, text, self.minutes("student"), say=self.say)
+        train_student.draw_trajectories(
+            unet, text, folder, TRAJECTORIES, self.minutes("trajectories"), seed=3, say=self.say
+        )
+        train_student.train(
+            self.state / "student.safetensors", folder, unet, text, self.minutes("student"), say=self.say
+        )
 
     def export(self, out: Path) -> list[Path]:
         """Write the checkpoints that the states allow: base, and student when it exists."""
@@ -91,7 +97,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="multiplies every stage's minutes (0.01 to 10)")
     parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to draw for the base model (64 or more)")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: all cores)")
-    parser.add_argument("--measure", action="store_true", help="train nothing: measure OUT's checkpoints, write MODEL_CARD.md")
+    parser.add_argument(
+        "--measure", action="store_true", help="train nothing: measure OUT's checkpoints, write MODEL_CARD.md"
+    )
     options = parser.parse_args(argv)
     if options.measure:
         from .card import write

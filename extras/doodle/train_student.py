@@ -18,7 +18,7 @@ from . import captions, scenes, tokenizer
 from .sampling import STUDENT_TIMES, alpha_sigma, ddim, grid
 from .state import Ema, load_state, rate, save_state
 
-TEACHER_STEPS, TEACHER_CFG = 16, 2.0
+TEACHER_STEPS, TEACHER_CFG = 12, 2.0
 BATCH, PEAK_RATE = 32, 6e-4
 
 
@@ -28,7 +28,9 @@ def prompt(rng: random.Random) -> str:
 
 
 @torch.no_grad()
-def draw_trajectories(unet: torch.nn.Module, text: torch.nn.Module, out: Path, count: int, minutes: float, seed: int, say=print) -> int:
+def draw_trajectories(
+    unet: torch.nn.Module, text: torch.nn.Module, out: Path, count: int, minutes: float, seed: int, say=print
+) -> int:
     """Append teacher trajectories to the folder `out`, 64 a file, until `count` or `minutes`. Returns how many there are.
 
     A file holds "states" float16 (64, 5, 4, 16, 16): x at 999, 749, 499, 249 and clean; "ids" int32 (64, 77).
@@ -62,7 +64,9 @@ def target_v(x: torch.Tensor, x_next: torch.Tensor, t: int, t_next: int) -> torc
     return (x_next - (alpha_n * alpha + sigma_n * sigma) * x) / (sigma_n * alpha - alpha_n * sigma)
 
 
-def train(state: Path, folder: Path, unet: torch.nn.Module, text: torch.nn.Module, minutes: float, seed: int = 0, say=print) -> None:
+def train(
+    state: Path, folder: Path, unet: torch.nn.Module, text: torch.nn.Module, minutes: float, seed: int = 0, say=print
+) -> None:
     """Train `unet` (the base's weights at first) on the trajectories in `folder`; the text encoder stays. State in `state`."""
     files = [load_file(str(f)) for f in sorted(folder.glob("*.safetensors"))]
     states, ids = torch.cat([f["states"] for f in files]), torch.cat([f["ids"] for f in files]).long()
@@ -82,8 +86,12 @@ def train(state: Path, folder: Path, unet: torch.nn.Module, text: torch.nn.Modul
         picks = [rng.randrange(len(states)) for _ in range(BATCH)]
         segments = [i % 4 for i in range(BATCH)]
         x = torch.stack([states[p, s] for p, s in zip(picks, segments, strict=True)]).float()
-        target = torch.stack([target_v(states[p, s].float(), states[p, s + 1].float(), times[s], times[s + 1])
-                              for p, s in zip(picks, segments, strict=True)])
+        target = torch.stack(
+            [
+                target_v(states[p, s].float(), states[p, s + 1].float(), times[s], times[s + 1])
+                for p, s in zip(picks, segments, strict=True)
+            ]
+        )
         t = torch.tensor([times[s] for s in segments])
         with torch.no_grad():
             context = text(ids[picks])

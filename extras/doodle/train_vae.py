@@ -31,7 +31,11 @@ def crops(pictures: np.ndarray, rng: np.random.Generator, batch: int = BATCH) ->
     for i in range(batch):
         best = -1.0
         for _ in range(3):
-            n, y, x = rng.integers(len(pictures)), rng.integers(scenes.SIZE - CROP + 1), rng.integers(scenes.SIZE - CROP + 1)
+            n, y, x = (
+                rng.integers(len(pictures)),
+                rng.integers(scenes.SIZE - CROP + 1),
+                rng.integers(scenes.SIZE - CROP + 1),
+            )
             crop = pictures[n, y : y + CROP, x : x + CROP]
             busy = float(np.abs(np.diff(crop[::4, ::4].astype(np.int16), axis=0)).mean())
             if busy > best:

@@ -1,0 +1,63 @@
+"""The deletion bar itself, on the shipped student: four steps, CFG 1, one preset, 10 prompt pairs × 32 untuned seeds."""
+
+import pytest
+
+from extras.doodle import train_vae
+from extras.doodle.card import measure_student
+from extras.doodle.demo import load_models
+from extras.doodle.train import MODELS
+
+
+@pytest.fixture(scope="module")
+def student():
+    return load_models(MODELS / "doodle-student.safetensors")
+
+
+@pytest.fixture(scope="module")
+def measured(student):
+    return measure_student(student)
+
+
+def test_at_least_eight_pairs_and_32_seeds(measured):
+    assert len(measured["NAG"]) - 1 >= 8
+    assert all(table["n"] >= 32 for table in measured["NAG"].values())
+
+
+def test_the_implied_object_is_there_without_a_negative(measured):
+    assert measured["NAG"]["all"]["present_untreated"] >= 0.90
+
+
+def test_nag_deletes_cleanly(measured):
+    assert measured["NAG"]["all"]["clean"] >= 0.85
+    assert measured["NAG"]["glasses"]["clean"] >= 0.95
+
+
+def test_nag_time_acts_less_and_preserves_more(measured):
+    assert measured["NAG Time"]["all"]["deletion_rate"] > 0.15
+    assert measured["NAG Time"]["all"]["ssim_outside_object"] > measured["NAG"]["all"]["ssim_outside_object"]
+    assert len(measured["NAG Time"]["all"]["guided_steps"]) < 4
+
+
+@pytest.mark.parametrize("control", ["control: empty negative", "control: unrelated negative"])
+def test_controls_leave_the_object(measured, control):
+    assert measured[control]["all"]["deletion_rate"] <= 0.05
+
+
+def test_cfg_with_the_same_negative_is_no_match(measured):
+    assert measured["CFG 2, same negative"]["all"]["clean"] < measured["NAG"]["all"]["clean"] - 0.2
+
+
+def test_guidance_acted_in_every_step_and_layer(measured):
+    table = measured["NAG"]["all"]
+    assert table["guided_steps"] == [1, 2, 3, 4]
+    assert table["guided_calls_per_image"] == 4 * 10
+
+
+def test_pictures_are_sharp(student):
+    assert train_vae.psnr(student.vae, 64) >= 28
+
+
+@pytest.mark.parametrize("name", ["doodle-base", "doodle-student"])
+def test_checkpoints_are_small(name):
+    assert (MODELS / f"{name}.safetensors").stat().st_size <= 25e6
+    assert (MODELS / f"{name}.yaml").exists()
