@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import warnings
 
 import torch
 
@@ -38,6 +39,8 @@ def _load():
 
 
 sampling = _load()
+# a sigma that is the Brownian interval's end but for the last float32 digit: clamped, and nothing to worry about
+warnings.filterwarnings("ignore", message="Should have t[ab]", category=UserWarning, module=r"torchsde\..*")
 
 
 class _TorchWithNoise:
