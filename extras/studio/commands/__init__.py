@@ -3,6 +3,7 @@
 Standard library only: this is imported before the virtual environment exists. A command's module is imported only
 after `environment.enter` has put us inside it.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -14,7 +15,7 @@ from extras.studio.commands import environment
 
 
 class Command(NamedTuple):
-    """One subcommand. ``module`` has ``main(argv) -> int | None``; ``needs``: '' | 'run' | 'test', what must be installed."""
+    """One subcommand. ``module`` has ``main(argv) -> int | None``; ``needs`` what is installed first: '', 'run', 'test'."""
 
     module: str
     needs: str
@@ -22,11 +23,19 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "": Command("extras.studio.commands.web", "run", "open the Studio, a page on 127.0.0.1 (options: --port, --ckpt, --no-browser)"),
-    "demo": Command("extras.doodle.demo", "run", "draw the same prompts without NAG, with NAG, with NAG Time: demo.png, demo.json"),
+    "": Command(
+        "extras.studio.commands.web",
+        "run",
+        "open the Studio, a page on 127.0.0.1 (options: --port, --ckpt, --no-browser)",
+    ),
+    "demo": Command(
+        "extras.doodle.demo", "run", "draw the same prompts without NAG, with NAG, with NAG Time: demo.png, demo.json"
+    ),
     "layers": Command("extras.studio.commands.layers", "run", "list every layer of a model that can be guided"),
     "train-tiny": Command("extras.doodle.train", "run", "train the small models of models/ again, from nothing"),
-    "test": Command("extras.studio.commands.test", "test", "run the checks and the tests (what follows goes to pytest)"),
+    "test": Command(
+        "extras.studio.commands.test", "test", "run the checks and the tests (what follows goes to pytest)"
+    ),
     "models": Command("extras.studio.commands.models", "", "put the small models into a WebUI: --webui PATH [--undo]"),
 }
 ERRORS = (environment.SetupError,)
@@ -36,9 +45,12 @@ def usage() -> str:
     """The text of ``--help``."""
     lines = ["usage: python nagtime.py [COMMAND] [options]", ""]
     lines += [f"  {name or '(nothing)':<11} {command.help}" for name, command in COMMANDS.items()]
-    lines += ["", "python nagtime.py COMMAND --help says more. The first start makes .venv beside this file and installs pinned",
-              "packages into it; later starts need no network. TORCH_COMMAND says how torch is installed",
-              f"(default: {environment.DEFAULT_TORCH_COMMAND!r})."]
+    lines += [
+        "",
+        "python nagtime.py COMMAND --help says more. The first start makes .venv beside this file and installs pinned",
+        "packages into it; later starts need no network. TORCH_COMMAND says how torch is installed",
+        f"(default: {environment.DEFAULT_TORCH_COMMAND!r}).",
+    ]
     return "\n".join(lines)
 
 
@@ -51,7 +63,10 @@ def main(argv: Sequence[str]) -> int:
     name = argv[0] if argv and not argv[0].startswith("-") else ""
     if name not in COMMANDS:
         known = ", ".join(n for n in COMMANDS if n)
-        print(f"nagtime: there is no command {name!r}; there are: {known}, and nothing at all for the page", file=sys.stderr)
+        print(
+            f"nagtime: there is no command {name!r}; there are: {known}, and nothing at all for the page",
+            file=sys.stderr,
+        )
         return 2
     command = COMMANDS[name]
     rest = argv[1:] if name else argv

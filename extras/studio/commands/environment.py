@@ -1,4 +1,5 @@
 """The virtual environment: made once, stamped, entered. Standard library only."""
+
 from __future__ import annotations
 
 import hashlib
@@ -45,7 +46,10 @@ def steps(needs: str) -> list[tuple[str, list[str]]]:
     todo = [
         ("torch (the large one)", torch),
         ("the packages of the Studio", [*pip, str(STUDIO / "requirements.txt")]),
-        ("k-diffusion, its samplers only", ["pip", "install", "--no-deps", "-r", str(STUDIO / "requirements-nodeps.txt")]),
+        (
+            "k-diffusion, its samplers only",
+            ["pip", "install", "--no-deps", "-r", str(STUDIO / "requirements-nodeps.txt")],
+        ),
     ]
     if needs == "test":
         todo.append(("the test tools", [*pip, str(STUDIO / "requirements-test.txt")]))
@@ -93,7 +97,10 @@ def _build(venv: Path, todo: list[tuple[str, list[str]]]) -> None:
     python = python_of(venv)
     if not python.exists():
         _check_disk(venv)
-        print(f"Setting up in {venv} (once, some minutes, about 300 MB to download on Linux without a GPU build of torch)", flush=True)
+        print(
+            f"Setting up in {venv} (once, some minutes; torch is the large part of the download)",
+            flush=True,
+        )
         _make_venv(venv)
     log = venv / "nagtime-setup.log"
     for number, (what, arguments) in enumerate(todo, 1):
@@ -106,17 +113,23 @@ def _build(venv: Path, todo: list[tuple[str, list[str]]]) -> None:
 def _check_disk(venv: Path) -> None:
     free = shutil.disk_usage(venv.parent if venv.parent.exists() else ROOT).free
     if free < FREE_BYTES_WANTED:
-        raise SetupError(f"{free / 1024**3:.1f} GB free at {venv.parent}, and the set-up wants "
-                         f"{FREE_BYTES_WANTED / 1024**3:.0f} GB: make room, or name another place with NAGTIME_VENV")
+        raise SetupError(
+            f"{free / 1024**3:.1f} GB free at {venv.parent}, and the set-up wants "
+            f"{FREE_BYTES_WANTED / 1024**3:.0f} GB: make room, or name another place with NAGTIME_VENV"
+        )
 
 
 def _make_venv(venv: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "venv", str(venv)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "venv", str(venv)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         shutil.rmtree(venv, ignore_errors=True)
         if "ensurepip" in done.stdout:
-            raise SetupError("this Python cannot make virtual environments: install its venv package "
-                             f"(Debian, Ubuntu: apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv) and start again")
+            raise SetupError(
+                "this Python cannot make virtual environments: install its venv package "
+                f"(Debian, Ubuntu: apt install python{sys.version_info[0]}.{sys.version_info[1]}-venv) and start again"
+            )
         raise SetupError(f"no virtual environment at {venv}: {_last_line(done.stdout)}")
 
 
@@ -133,7 +146,7 @@ def _install(python: Path, what: str, arguments: list[str], log: Path) -> None:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
-                time.sleep(.2)
+                time.sleep(0.2)
                 if live:
                     print(f"\r{what} … {time.monotonic() - began:.0f} s ", end="", flush=True)
         except BaseException:
@@ -156,11 +169,17 @@ def _explain(what: str, output: str, log: Path) -> str:
     low = output.lower()
     if "no space left" in low:
         why = "the disk is full: make room and start again, it goes on where it stopped"
-    elif any(s in low for s in ("failed to establish", "temporary failure in name", "connection", "timed out", "max retries")):
-        why = "the package index cannot be reached: check the network (or pip's proxy and index settings) and start again"
+    elif any(
+        s in low for s in ("failed to establish", "temporary failure in name", "connection", "timed out", "max retries")
+    ):
+        why = (
+            "the package index cannot be reached: check the network (or pip's proxy and index settings) and start again"
+        )
     elif "no matching distribution" in low or "could not find a version" in low:
-        why = ("there is no such package for this Python and system: try another Python (3.10 to 3.13), "
-               "and for torch set TORCH_COMMAND to the line pytorch.org gives for your machine")
+        why = (
+            "there is no such package for this Python and system: try another Python (3.10 to 3.13), "
+            "and for torch set TORCH_COMMAND to the line pytorch.org gives for your machine"
+        )
     else:
         why = _last_line("\n".join(line for line in output.splitlines() if "error" in line.lower()) or output)
     return f"{what} could not be installed: {why}. pip's own words: {log}"

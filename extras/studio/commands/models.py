@@ -3,6 +3,7 @@
 Needs nothing installed. A manifest beside the copied files says what was put there, with a checksum each; undo takes
 out what is unchanged and says what it left.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -30,8 +31,12 @@ class ModelsError(Exception):
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="nagtime.py models", description="Put the small models into a WebUI's folders.")
-    parser.add_argument("--webui", type=Path, required=True, metavar="PATH", help="the WebUI's folder, the one with webui.py in it")
+    parser = argparse.ArgumentParser(
+        prog="nagtime.py models", description="Put the small models into a WebUI's folders."
+    )
+    parser.add_argument(
+        "--webui", type=Path, required=True, metavar="PATH", help="the WebUI's folder, the one with webui.py in it"
+    )
     parser.add_argument("--undo", action="store_true", help="take them out again")
     options = parser.parse_args(argv)
     try:
@@ -51,8 +56,10 @@ def check_webui(path: Path) -> Path:
     if missing:
         raise ModelsError(f"{path} is not a WebUI: {', '.join(missing)} not found there")
     if (path / "modules_forge").is_dir() or (path / "ldm_patched").is_dir():
-        raise ModelsError(f"{path} is of the Forge family, which knows a checkpoint by its shapes and cannot open models as "
-                          "small as these; AUTOMATIC1111's WebUI can")
+        raise ModelsError(
+            f"{path} is of the Forge family, which knows a checkpoint by its shapes and cannot open models as "
+            "small as these; AUTOMATIC1111's WebUI can"
+        )
     return path
 
 
@@ -61,7 +68,11 @@ def copy(webui: Path, source: Path = MODELS) -> list[str]:
     wanted = plan(webui, source)
     manifest = _manifest_file(webui)
     ours = _read_manifest(manifest)
-    foreign = [str(target) for target in wanted if target.exists() and ours.get(_key(webui, target)) != _sha256(target.read_bytes())]
+    foreign = [
+        str(target)
+        for target in wanted
+        if target.exists() and ours.get(_key(webui, target)) != _sha256(target.read_bytes())
+    ]
     if foreign:
         raise ModelsError(f"{foreign[0]} exists and is not ours (or was changed); move it away first")
     manifest.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +84,8 @@ def copy(webui: Path, source: Path = MODELS) -> list[str]:
         target.write_bytes(content)
     return [f"copied {target}" for target in wanted if target.suffix == ".safetensors"] + [
         "Refresh the checkpoint list in the WebUI and choose doodle-student; 4 steps, CFG 1, 128 x 128.",
-        f"To take them out again: python nagtime.py models --webui \"{webui}\" --undo"]
+        f'To take them out again: python nagtime.py models --webui "{webui}" --undo',
+    ]
 
 
 def remove(webui: Path) -> list[str]:
@@ -110,8 +122,10 @@ def plan(webui: Path, source: Path) -> dict[Path, bytes]:
         for name in ENCODER_FILES:
             wanted[encoder / name] = (source / "tokenizer" / name).read_bytes()
     except FileNotFoundError as error:
-        raise ModelsError(f"{error.filename} is missing: the small models are not complete here "
-                          "(`python nagtime.py train-tiny` makes them)") from None
+        raise ModelsError(
+            f"{error.filename} is missing: the small models are not complete here "
+            "(`python nagtime.py train-tiny` makes them)"
+        ) from None
     return wanted
 
 
@@ -138,7 +152,9 @@ def _read_manifest(path: Path) -> dict[str, str]:
     try:
         return dict(json.loads(path.read_text("utf-8"))["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelsError(f"{path} cannot be read ({error}): delete it and the doodle-* files beside it by hand") from None
+        raise ModelsError(
+            f"{path} cannot be read ({error}): delete it and the doodle-* files beside it by hand"
+        ) from None
 
 
 def _key(webui: Path, target: Path) -> str:

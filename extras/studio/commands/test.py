@@ -1,4 +1,5 @@
 """`python nagtime.py test [pytest arguments]`: ruff, mypy on the library, then the tests."""
+
 from __future__ import annotations
 
 import subprocess

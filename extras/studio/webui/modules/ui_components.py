@@ -1,7 +1,18 @@
 """Gradio components under the names that extensions import; they work in Gradio 3.41, 4 and 6."""
 from __future__ import annotations
 
+import inspect
+
 import gradio as gr
+
+
+def _sends(base: type):
+    """Gradio 6 reads what to send to the browser off the signature of __init__. A class that passes everything on says
+    here whose signature counts."""
+    def mark(cls: type) -> type:
+        cls.__init__.__signature__ = inspect.signature(base.__init__)
+        return cls
+    return mark
 
 
 class FormRow(gr.Row):
@@ -29,6 +40,7 @@ class ResizeHandleRow(gr.Row):
         return "row"
 
 
+@_sends(gr.Button)
 class ToolButton(gr.Button):
     """A small button with one symbol."""
 
@@ -41,6 +53,7 @@ class ToolButton(gr.Button):
         return "button"
 
 
+@_sends(gr.Dropdown)
 class DropdownMulti(gr.Dropdown):
     def __init__(self, **kwargs):
         super().__init__(multiselect=True, **kwargs)
@@ -49,6 +62,7 @@ class DropdownMulti(gr.Dropdown):
         return "dropdown"
 
 
+@_sends(gr.Dropdown)
 class DropdownEditable(gr.Dropdown):
     def __init__(self, **kwargs):
         super().__init__(allow_custom_value=True, **kwargs)
@@ -57,6 +71,7 @@ class DropdownEditable(gr.Dropdown):
         return "dropdown"
 
 
+@_sends(gr.Checkbox)
 class InputAccordion(gr.Checkbox):
     """A checkbox whose accordion is open while it is ticked; used as ``with InputAccordion(False, label=...)``.
 
@@ -65,7 +80,11 @@ class InputAccordion(gr.Checkbox):
 
     global_index = 0
 
-    def __init__(self, value, **kwargs):
+    def __init__(self, value=False, **kwargs):
+        if not kwargs.get("render", True):  # Gradio's own copy of a component that an event changes
+            kwargs.pop("elem_id", None)
+            super().__init__(value, **kwargs)
+            return
         self.accordion_id = kwargs.pop("elem_id", None)
         if self.accordion_id is None:
             self.accordion_id = f"input-accordion-{InputAccordion.global_index}"

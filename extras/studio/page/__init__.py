@@ -1,0 +1,235 @@
+"""The Studio's page: txt2img, img2img and PNG Info on one screen, on top of the engine.
+
+Import it only after `bootstrap.install()`: it uses the host's own `modules`, as an extension does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from extras.studio.page import jobs, paste, report
+from extras.studio.page.controls import Tab, build_tab
+from modules import script_callbacks, scripts, shared
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+TABS = ("txt2img", "img2img", "pnginfo")
+FEW_STEPS = {"sampler_name": "Euler", "scheduler": "Automatic", "steps": 4, "cfg_scale": 1.0}
+MANY_STEPS = {"sampler_name": "Euler", "scheduler": "Automatic", "steps": 25, "cfg_scale": 5.0}
+SIZES = {"doodle": 128, "sd1": 512, "sd2": 512, "sdxl": 1024}
+FOLLOW = ("steps", "cfg_scale", "width", "height")
+"""Settings that follow the checkpoint when another one is chosen."""
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+SILENT: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+
+
+def build(engine: Any) -> gr.Blocks:
+    """The gr.Blocks of the page, for a loaded `extras.studio.engine.Engine`."""
+    defaults = settings_for(shared.sd_model)
+    with gr.Blocks(title="NAG Time Studio", analytics_enabled=False, fill_width=True) as page:
+        with gr.Row(elem_classes="studio-head"):
+            gr.HTML("<h1>NAG Time <span>Studio</span></h1>", padding=False)
+            checkpoint = gr.Dropdown(
+                label="Checkpoint",
+                show_label=False,
+                choices=engine.checkpoint_titles(),
+                value=lambda: shared.opts.sd_model_checkpoint,
+                elem_id="setting_sd_model_checkpoint",
+                container=False,
+                min_width=280,
+                scale=0,
+            )
+        head_message = gr.HTML("", elem_id="studio_message", padding=False)
+        with gr.Tabs(elem_id="tabs", selected="txt2img") as tabs:
+            made: dict[str, Tab] = {}
+            for name, runner in ((name, engine.runner(name)) for name in ("txt2img", "img2img")):
+                scripts.scripts_current = runner
+                with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
+                    made[name] = build_tab(name, runner, defaults, engine)
+                scripts.scripts_current = None
+            with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
+                pnginfo = _png_info()
+            for block, title, elem_id in script_callbacks.ui_tabs_callback():
+                with gr.Tab(title, id=elem_id, elem_id=f"tab_{elem_id}"):
+                    block.render()
+        for tab in made.values():
+            _wire(engine, tab, made, pnginfo, tabs)
+        _wire_png_info(pnginfo, made, tabs)
+        follow = [tab.fields[name] for tab in made.values() for name in FOLLOW]
+        checkpoint.input(
+            lambda title: _choose_checkpoint(engine, title),
+            [checkpoint],
+            [checkpoint, head_message, *follow],
+            **PRIVATE,
+        )
+    shared.demo = page
+    return page
+
+
+def settings_for(model: Any) -> dict[str, Any]:
+    """The first settings for a loaded model: few steps at CFG 1, except for our base; its own size."""
+    small = (
+        model.architecture.unet["cross_attention_dim"] < 768
+    )  # one of ours: no published model has so narrow a text encoder
+    size = SIZES["doodle" if small else model.architecture.family]
+    return {
+        **(MANY_STEPS if model.sd_checkpoint_info.model_name == "doodle-base" else FEW_STEPS),
+        "width": size,
+        "height": size,
+    }
+
+
+def _png_info() -> dict[str, Any]:
+    with gr.Row(elem_classes="studio-tab"):
+        with gr.Column(scale=5, min_width=380):
+            image = gr.Image(
+                label="A picture made here or in another WebUI",
+                type="filepath",
+                image_mode=None,
+                height=420,
+                sources=["upload", "clipboard"],
+                elem_id="pnginfo_image",
+                elem_classes="studio-crisp",
+            )
+        with gr.Column(scale=6, min_width=380):
+            shown = gr.HTML("", elem_id="pnginfo_html_info", elem_classes="studio-info", padding=False)
+            text = gr.State("")
+            with gr.Row():
+                to_txt2img = gr.Button("Send to txt2img", elem_id="pnginfo_send_to_txt2img", variant="primary")
+                to_img2img = gr.Button("Send to img2img", elem_id="pnginfo_send_to_img2img")
+    return {"image": image, "info": shown, "text": text, "txt2img": to_txt2img, "img2img": to_img2img}
+
+
+def _wire(engine: Any, tab: Tab, made: dict[str, Tab], pnginfo: dict[str, Any], tabs: gr.Tabs) -> None:
+    o, names = tab.outputs, list(tab.fields)
+    shown = [o["message"], o["gallery"], o["progress"], o["report"], o["info"], o["texts"]]
+
+    def generate(*values: Any) -> Iterator[tuple]:
+        yield from _generate(engine, tab, dict(zip(names, values[: len(names)], strict=True)), values[len(names) :])
+
+    tab.buttons["generate"].click(
+        generate,
+        [*tab.fields.values(), *tab.script_inputs],
+        shown,
+        concurrency_limit=None,
+        show_progress="hidden",
+        **PRIVATE,
+    )
+    tab.buttons["interrupt"].click(engine.interrupt, queue=False, **SILENT)
+    tab.buttons["reuse_seed"].click(lambda texts: _seed_of(texts), [o["texts"]], [tab.fields["seed"]], **SILENT)
+    o["gallery"].select(_chosen_text, [o["texts"]], [o["info"]], **SILENT)
+    target = made["img2img"]
+    tab.buttons["to_img2img"].click(
+        lambda pictures, texts: [
+            gr.update(selected="img2img"),
+            _first_picture(pictures),
+            *paste.updates(_text(texts), target.paste),
+        ],
+        [o["gallery"], o["texts"]],
+        [tabs, target.fields["init_image"], *(c for c, _ in target.paste)],
+        **SILENT,
+    )
+    tab.buttons["to_pnginfo"].click(
+        lambda pictures: [gr.update(selected="pnginfo"), (path := _first_picture(pictures)), *_read(path)],
+        [o["gallery"]],
+        [tabs, pnginfo["image"], pnginfo["text"], pnginfo["info"]],
+        **SILENT,
+    )
+
+
+def _wire_png_info(pnginfo: dict[str, Any], made: dict[str, Tab], tabs: gr.Tabs) -> None:
+    pnginfo["image"].change(_read, [pnginfo["image"]], [pnginfo["text"], pnginfo["info"]], **SILENT)
+    for name, tab in made.items():
+
+        def send(text: str, path: str | None, tab: Tab = tab, name: str = name) -> list:
+            go = gr.update(selected=name) if text or (name == "img2img" and path) else gr.skip()
+            picture = [path or gr.skip()] if tab.is_img2img else []
+            return [go, *picture, *paste.updates(text, tab.paste)]
+
+        picture_field = [tab.fields["init_image"]] if tab.is_img2img else []
+        pnginfo[name].click(
+            send, [pnginfo["text"], pnginfo["image"]], [tabs, *picture_field, *(c for c, _ in tab.paste)], **SILENT
+        )
+
+
+def _generate(engine: Any, tab: Tab, values: dict[str, Any], script_args: tuple) -> Iterator[tuple]:
+    """(message, gallery, progress, report, info, texts) while the job runs and when it is done."""
+    keep = gr.skip()
+    if tab.is_img2img:
+        values["init_images"] = [values.pop("init_image")]
+        if values["init_images"] == [None]:
+            problem = (
+                "Picture to start from: there is none. Drop one on the field, or send one from txt2img or PNG Info."
+            )
+            yield paste.message(problem, "error"), keep, "", keep, keep, keep
+            return
+    job = jobs.Job(engine, tab.name).start(values, (script_args[0] or 0, *script_args[1:]))
+    last = ""
+    for share, words, preview in job.watch():
+        bar = _bar(share, words)
+        if bar != last or preview is not None:
+            last = bar
+            yield "", [preview] if preview is not None else keep, bar, keep, keep, keep
+    if job.error:
+        yield paste.message(job.error, "error"), keep, "", keep, keep, keep
+        return
+    text = job.texts[0] if job.texts else ""
+    done = report.render(job.texts, job.comments, job.seconds, job.interrupted)
+    yield "", gr.update(value=job.files, selected_index=0 if job.files else None), "", done, paste.info(text), job.texts
+
+
+def _bar(share: float, words: str) -> str:
+    percent = f"{100 * share:.0f}"
+    return (
+        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
+        f'<div style="width:{percent}%"></div><span>{words}</span></div>'
+    )
+
+
+def _choose_checkpoint(engine: Any, title: str) -> list[Any]:
+    """Load it; the settings follow what kind of model it is. An unusable file leaves the loaded one in place."""
+    try:
+        engine.set_checkpoint(title)
+    except Exception as error:
+        return [
+            gr.update(value=shared.opts.sd_model_checkpoint),
+            paste.message(jobs.explain(error), "error"),
+            *[gr.skip()] * 2 * len(FOLLOW),
+        ]
+    kind = settings_for(shared.sd_model)
+    return [
+        gr.update(choices=engine.checkpoint_titles(), value=shared.opts.sd_model_checkpoint),
+        "",
+        *[kind[name] for name in FOLLOW] * 2,
+    ]
+
+
+def _read(path: str | None) -> tuple[str, str]:
+    return paste.read(path)
+
+
+def _text(texts: list[str] | None) -> str:
+    return texts[0] if texts else ""
+
+
+def _seed_of(texts: list[str] | None) -> Any:
+    from modules import infotext_utils
+
+    seed = infotext_utils.parse_generation_parameters(_text(texts)).get("Seed") if texts else None
+    return int(seed) if seed is not None else gr.skip()
+
+
+def _chosen_text(texts: list[str] | None, event: gr.SelectData) -> str:
+    index = event.index if isinstance(event.index, int) else 0
+    return paste.info(texts[index]) if texts and index < len(texts) else ""
+
+
+def _first_picture(pictures: list | None) -> Any:
+    if not pictures:
+        return None
+    first = pictures[0]
+    return first[0] if isinstance(first, (tuple, list)) else first

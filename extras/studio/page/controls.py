@@ -1,0 +1,302 @@
+"""The controls of one tab, under A1111's element ids, and the hooks that let scripts see each of them being made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from extras.studio.page import paste
+from modules import script_callbacks, shared
+from modules.ui_components import InputAccordion, ToolButton
+
+FIRST_PROMPT = "a nerd on a pink background"
+FIRST_SEED = 1
+"""A number, not -1: the second press of Generate shows what the changed setting did, not another throw of the dice."""
+
+RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill")
+
+
+@dataclass
+class Tab:
+    """One tab's components. ``fields``: job option -> component; ``script_inputs``: the scripts' controls, in order."""
+
+    name: str
+    runner: Any
+    fields: dict[str, Any] = field(default_factory=dict)
+    script_inputs: list = field(default_factory=list)
+    buttons: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    paste: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @property
+    def is_img2img(self) -> bool:
+        return self.name == "img2img"
+
+    def make(self, kind: type, elem_id: str, **options: Any) -> Any:
+        """``kind(...)`` with the tab's name before its id; scripts are told before and after, as in A1111."""
+        options["elem_id"] = f"{self.name}_{elem_id}"
+        script_callbacks.before_component_callback(None, **options)
+        self.runner.before_component(None, **options)
+        component = kind(**options)
+        script_callbacks.after_component_callback(component, **options)
+        self.runner.after_component(component, **options)
+        return component
+
+
+@contextmanager
+def plain_column(**options: Any) -> Iterator[None]:
+    with gr.Column(**options):
+        yield
+
+
+def build_tab(name: str, runner: Any, defaults: dict[str, Any], engine: Any) -> Tab:
+    """Lay out a tab inside the current gr.Blocks. ``defaults``: engine's field -> first value."""
+    tab = Tab(name, runner)
+    with gr.Row(elem_classes="studio-tab"):
+        with plain_column(scale=4, min_width=330, elem_classes="studio-left"):
+            _prompts(tab)
+            if tab.is_img2img:
+                _source_picture(tab)
+            with gr.Group(elem_id=f"{name}_settings", elem_classes="studio-settings"):
+                _settings(tab, defaults, engine)
+        with (
+            plain_column(scale=4, min_width=330, elem_classes="studio-middle"),
+            gr.Group(elem_id=f"{name}_script_container", elem_classes="studio-scripts"),
+        ):
+            tab.script_inputs = list(runner.setup_ui(tab.is_img2img))
+        with plain_column(scale=5, min_width=380, elem_classes="studio-right"):
+            _results(tab)
+    _open_panel(tab)
+    tab.paste = paste.own_fields(tab) + list(runner.infotext_fields)
+    return tab
+
+
+def _open_panel(tab: Tab) -> None:
+    """Here the first script's panel is open from the start, and writing a negative into it switches it on."""
+    switch = next((c for c in tab.script_inputs if isinstance(c, InputAccordion)), None)
+    if switch is None:
+        return
+    switch.accordion.open = True
+    negative = next((c for c in tab.script_inputs if isinstance(c, gr.Textbox)), None)
+    if negative is not None:
+        negative.input(
+            lambda text: True if text.strip() else gr.skip(),
+            [negative],
+            [switch],
+            show_progress="hidden",
+            queue=False,
+            api_visibility="private",
+        )
+
+
+def _prompts(tab: Tab) -> None:
+    f = tab.fields
+    with gr.Group(elem_id=f"{tab.name}_prompt_container", elem_classes="studio-prompts"):
+        f["prompt"] = tab.make(
+            gr.Textbox,
+            "prompt",
+            label="Prompt",
+            value=FIRST_PROMPT,
+            lines=2,
+            elem_classes=["prompt"],
+            placeholder="Prompt (Ctrl+Enter generates)",
+        )
+        f["negative_prompt"] = tab.make(
+            gr.Textbox,
+            "neg_prompt",
+            label="Negative prompt",
+            value="",
+            lines=1,
+            elem_classes=["prompt"],
+            placeholder="Acts only at CFG above 1",
+        )
+    with gr.Row(elem_classes="studio-go"):
+        tab.buttons["generate"] = tab.make(gr.Button, "generate", value="Generate", variant="primary", scale=4)
+        tab.buttons["interrupt"] = tab.make(
+            gr.Button, "interrupt", value="Interrupt", variant="stop", scale=1, min_width=110
+        )
+
+
+def _source_picture(tab: Tab) -> None:
+    f = tab.fields
+    f["init_image"] = tab.make(
+        gr.Image,
+        "image",
+        label="Picture to start from",
+        type="pil",
+        image_mode="RGBA",
+        height=220,
+        sources=["upload", "clipboard"],
+        elem_classes="studio-crisp",
+    )
+    with gr.Row():
+        f["resize_mode"] = tab.make(
+            gr.Radio,
+            "resize_mode",
+            label="Resize mode",
+            choices=list(RESIZE_MODES),
+            type="index",
+            value=RESIZE_MODES[0],
+            scale=3,
+        )
+        f["denoising_strength"] = tab.make(
+            gr.Slider,
+            "denoising_strength",
+            label="Denoising strength",
+            minimum=0,
+            maximum=1,
+            step=0.01,
+            value=0.75,
+            scale=2,
+        )
+
+
+def _settings(tab: Tab, defaults: dict[str, Any], engine: Any) -> None:
+    f = tab.fields
+    with gr.Row():
+        f["sampler_name"] = tab.make(
+            gr.Dropdown,
+            "sampling",
+            label="Sampling method",
+            value=defaults["sampler_name"],
+            choices=engine.sampler_names(),
+            min_width=140,
+        )
+        f["scheduler"] = tab.make(
+            gr.Dropdown,
+            "scheduler",
+            label="Schedule type",
+            value=defaults["scheduler"],
+            choices=engine.scheduler_names(),
+            min_width=140,
+        )
+    with gr.Row():
+        f["steps"] = tab.make(
+            gr.Slider,
+            "steps",
+            label="Sampling steps",
+            minimum=1,
+            maximum=150,
+            step=1,
+            value=defaults["steps"],
+            min_width=140,
+        )
+        f["cfg_scale"] = tab.make(
+            gr.Slider,
+            "cfg_scale",
+            label="CFG scale",
+            minimum=1,
+            maximum=30,
+            step=0.1,
+            value=defaults["cfg_scale"],
+            min_width=140,
+        )
+    with gr.Row():
+        f["width"] = tab.make(
+            gr.Slider, "width", label="Width", minimum=64, maximum=2048, step=8, value=defaults["width"], min_width=140
+        )
+        f["height"] = tab.make(
+            gr.Slider,
+            "height",
+            label="Height",
+            minimum=64,
+            maximum=2048,
+            step=8,
+            value=defaults["height"],
+            min_width=140,
+        )
+    with gr.Row():
+        f["n_iter"] = tab.make(
+            gr.Slider, "batch_count", label="Batch count", minimum=1, maximum=100, step=1, value=1, min_width=140
+        )
+        f["batch_size"] = tab.make(
+            gr.Slider, "batch_size", label="Batch size", minimum=1, maximum=64, step=1, value=1, min_width=140
+        )
+    with gr.Row(elem_id=f"{tab.name}_seed_row", elem_classes="studio-seed"):
+        f["seed"] = tab.make(
+            gr.Number,
+            "seed",
+            label="Seed (-1: a new one each time)",
+            value=FIRST_SEED,
+            precision=0,
+            scale=6,
+            min_width=120,
+        )
+        random = tab.make(ToolButton, "random_seed", value="\N{MINUS SIGN}1", scale=0, min_width=48)
+        random.click(lambda: -1, outputs=[f["seed"]], show_progress="hidden", api_visibility="private")
+        tab.buttons["reuse_seed"] = tab.make(
+            ToolButton, "reuse_seed", value="\N{BLACK UNIVERSAL RECYCLING SYMBOL}", scale=0, min_width=48
+        )
+    if not tab.is_img2img:
+        _hires(tab, engine)
+
+
+def _hires(tab: Tab, engine: Any) -> None:
+    f = tab.fields
+    accordion = tab.make(InputAccordion, "hr", value=False, label="Hires. fix (a second pass, larger)")
+    f["enable_hr"] = accordion
+    with accordion:
+        with gr.Row():
+            f["hr_upscaler"] = tab.make(
+                gr.Dropdown,
+                "hr_upscaler",
+                label="Upscaler",
+                value=shared.latent_upscale_default_mode,
+                choices=engine.upscaler_names(),
+                min_width=140,
+            )
+            f["hr_second_pass_steps"] = tab.make(
+                gr.Slider,
+                "hires_steps",
+                label="Hires steps (0: as the first pass)",
+                minimum=0,
+                maximum=150,
+                step=1,
+                value=0,
+                min_width=140,
+            )
+        with gr.Row():
+            f["hr_scale"] = tab.make(
+                gr.Slider, "hr_scale", label="Upscale by", minimum=1, maximum=4, step=0.05, value=2, min_width=140
+            )
+            f["denoising_strength"] = tab.make(
+                gr.Slider,
+                "denoising_strength",
+                label="Denoising strength",
+                minimum=0,
+                maximum=1,
+                step=0.01,
+                value=0.7,
+                min_width=140,
+            )
+
+
+def _results(tab: Tab) -> None:
+    o, name = tab.outputs, tab.name
+    with gr.Column(elem_id=f"{name}_results", elem_classes="studio-results"):
+        o["message"] = gr.HTML("", elem_id=f"{name}_message", elem_classes="studio-message", padding=False)
+        o["gallery"] = tab.make(
+            gr.Gallery,
+            "gallery",
+            label="Pictures",
+            show_label=False,
+            columns=4,
+            preview=True,
+            format="png",
+            object_fit="contain",
+            height=520,
+            interactive=False,
+            elem_classes="studio-crisp",
+            buttons=["download", "fullscreen"],
+        )
+        o["progress"] = gr.HTML("", elem_id=f"{name}_progress", elem_classes="studio-progress", padding=False)
+        o["report"] = gr.HTML("", elem_id=f"html_log_{name}", elem_classes="studio-report", padding=False)
+        o["info"] = gr.HTML("", elem_id=f"html_info_{name}", elem_classes="studio-info", padding=False)
+        o["texts"] = gr.State([])
+        with gr.Row(elem_classes="studio-send"):
+            tab.buttons["to_img2img"] = tab.make(gr.Button, "send_to_img2img", value="Send to img2img", size="sm")
+            tab.buttons["to_pnginfo"] = tab.make(gr.Button, "send_to_pnginfo", value="Send to PNG Info", size="sm")
