@@ -12,7 +12,7 @@ OLDEST, NEWEST = (3, 10), (3, 13)
 
 if not OLDEST <= sys.version_info[:2] <= NEWEST:
     sys.stderr.write(
-        "nagtime: this is Python %d.%d; NAG Time runs on %d.%d to %d.%d. Start it with one of those, for example: "
+        "nagtime: this is Python %d.%d; NAG Time runs on %d.%d to %d.%d. Start it with one of those, for example: "  # noqa: UP031 (old Pythons parse this)
         "python%d.%d nagtime.py\n" % (sys.version_info[:2] + OLDEST + NEWEST + (3, 12))
     )
     sys.exit(2)

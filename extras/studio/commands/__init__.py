@@ -15,7 +15,7 @@ from extras.studio.commands import environment
 
 
 class Command(NamedTuple):
-    """One subcommand. ``module`` has ``main(argv) -> int | None``; ``needs`` what is installed first: '', 'run', 'test'."""
+    """One command. ``module`` has ``main(argv) -> int | None``; ``needs`` what to install first: '', 'run', 'test'."""
 
     module: str
     needs: str
@@ -26,7 +26,7 @@ COMMANDS = {
     "": Command(
         "extras.studio.commands.web",
         "run",
-        "open the Studio, a page on 127.0.0.1 (options: --port, --ckpt, --no-browser)",
+        "open the Studio, a page on 127.0.0.1 (--port, --ckpt, --outputs, --no-browser)",
     ),
     "demo": Command(
         "extras.doodle.demo", "run", "draw the same prompts without NAG, with NAG, with NAG Time: demo.png, demo.json"

@@ -26,6 +26,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--ckpt", type=Path, metavar="PATH", help="a checkpoint of yours: SD 1.x, 2.x or SDXL, one .safetensors file"
     )
+    parser.add_argument("--outputs", type=Path, metavar="FOLDER", help="where pictures go (default: outputs/)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser.parse_args(argv)
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     from extras.studio.checkpoint_files import CheckpointError
 
     try:
-        app = server.create(options.ckpt)
+        app = server.create(options.ckpt, options.outputs)
     except (CheckpointError, FileNotFoundError) as error:
         claimed.close()
         print(f"nagtime: {error}", file=sys.stderr)

@@ -11,16 +11,20 @@ from typing import Any
 
 import gradio as gr
 
+from extras.nag.settings import load_preset
 from extras.studio.page import jobs, paste, report
 from extras.studio.page.controls import Tab, build_tab
 from modules import script_callbacks, scripts, shared
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-TABS = ("txt2img", "img2img", "pnginfo")
+SMALL_PRESET = "Doodle student"
+"""What the panel holds at first while one of our small models is loaded."""
+
 FEW_STEPS = {"sampler_name": "Euler", "scheduler": "Automatic", "steps": 4, "cfg_scale": 1.0}
 MANY_STEPS = {"sampler_name": "Euler", "scheduler": "Automatic", "steps": 25, "cfg_scale": 5.0}
 SIZES = {"doodle": 128, "sd1": 512, "sd2": 512, "sdxl": 1024}
-FOLLOW = ("steps", "cfg_scale", "width", "height")
+HINTS = {"sampler": "sampler_name", "scheduler": "scheduler", "steps": "steps", "cfg": "cfg_scale"}
+FOLLOW = ("sampler_name", "scheduler", "steps", "cfg_scale", "width", "height")
 """Settings that follow the checkpoint when another one is chosen."""
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
@@ -30,6 +34,7 @@ SILENT: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 def build(engine: Any) -> gr.Blocks:
     """The gr.Blocks of the page, for a loaded `extras.studio.engine.Engine`."""
     defaults = settings_for(shared.sd_model)
+    panel = load_preset(SMALL_PRESET).settings if is_small(shared.sd_model) else {}
     with gr.Blocks(title="NAG Time Studio", analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_classes="studio-head"):
             gr.HTML("<h1>NAG Time <span>Studio</span></h1>", padding=False)
@@ -49,7 +54,7 @@ def build(engine: Any) -> gr.Blocks:
             for name, runner in ((name, engine.runner(name)) for name in ("txt2img", "img2img")):
                 scripts.scripts_current = runner
                 with gr.Tab(name, id=name, elem_id=f"tab_{name}"):
-                    made[name] = build_tab(name, runner, defaults, engine)
+                    made[name] = build_tab(name, runner, defaults, engine, panel)
                 scripts.scripts_current = None
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
                 pnginfo = _png_info()
@@ -72,15 +77,17 @@ def build(engine: Any) -> gr.Blocks:
 
 def settings_for(model: Any) -> dict[str, Any]:
     """The first settings for a loaded model: few steps at CFG 1, except for our base; its own size."""
-    small = (
-        model.architecture.unet["cross_attention_dim"] < 768
-    )  # one of ours: no published model has so narrow a text encoder
-    size = SIZES["doodle" if small else model.architecture.family]
-    return {
-        **(MANY_STEPS if model.sd_checkpoint_info.model_name == "doodle-base" else FEW_STEPS),
-        "width": size,
-        "height": size,
-    }
+    small = is_small(model)
+    wanted = {**FEW_STEPS, "width": (size := SIZES["doodle" if small else model.architecture.family]), "height": size}
+    if small and model.sd_checkpoint_info.model_name == "doodle-base":
+        return {**wanted, **MANY_STEPS}
+    hints = load_preset(SMALL_PRESET).host if small else {}
+    return {**wanted, **{HINTS[key]: value for key, value in hints.items() if key in HINTS}}
+
+
+def is_small(model: Any) -> bool:
+    """True for a model of ours: no published one has so narrow a text encoder."""
+    return model.architecture.unet["cross_attention_dim"] < 768
 
 
 def _png_info() -> dict[str, Any]:

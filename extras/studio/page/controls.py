@@ -53,8 +53,9 @@ def plain_column(**options: Any) -> Iterator[None]:
         yield
 
 
-def build_tab(name: str, runner: Any, defaults: dict[str, Any], engine: Any) -> Tab:
-    """Lay out a tab inside the current gr.Blocks. ``defaults``: engine's field -> first value."""
+def build_tab(name: str, runner: Any, defaults: dict[str, Any], engine: Any, panel: dict[str, Any]) -> Tab:
+    """Lay out a tab inside the current gr.Blocks. ``defaults``: engine's field -> first value; ``panel``: the same for
+    the script controls whose elem_id ends so."""
     tab = Tab(name, runner)
     with gr.Row(elem_classes="studio-tab"):
         with plain_column(scale=4, min_width=330, elem_classes="studio-left"):
@@ -70,17 +71,24 @@ def build_tab(name: str, runner: Any, defaults: dict[str, Any], engine: Any) -> 
             tab.script_inputs = list(runner.setup_ui(tab.is_img2img))
         with plain_column(scale=5, min_width=380, elem_classes="studio-right"):
             _results(tab)
-    _open_panel(tab)
+    _open_panel(tab, panel)
     tab.paste = paste.own_fields(tab) + list(runner.infotext_fields)
     return tab
 
 
-def _open_panel(tab: Tab) -> None:
+def _open_panel(tab: Tab, first: dict[str, Any]) -> None:
     """Here the first script's panel is open from the start, and writing a negative into it switches it on."""
     switch = next((c for c in tab.script_inputs if isinstance(c, InputAccordion)), None)
     if switch is None:
         return
     switch.accordion.open = True
+    for control in tab.script_inputs:
+        for name, value in first.items():
+            if str(control.elem_id).endswith(f"_{tab.name}_{name}"):
+                control.value = value
+    for script in tab.runner.scripts:  # what /sdapi/v1/script-info says is what the page shows
+        for told, control in zip(script.api_info.args if script.api_info else (), script.controls or (), strict=False):
+            told.value = control.value
     negative = next((c for c in tab.script_inputs if isinstance(c, gr.Textbox)), None)
     if negative is not None:
         negative.input(
