@@ -21,12 +21,10 @@ PANEL = "#nag_time_txt2img"
 
 def generate(page, tab: str = "txt2img") -> Image.Image:
     """Press Generate, wait for the run's report, return the picture shown."""
-    before = page.locator(f"#html_log_{tab}").inner_text()
+    report = f"#html_log_{tab} .report"
+    before = page.locator(report).get_attribute("data-run") if page.locator(report).count() else ""
     page.click(f"#{tab}_generate")
-    page.wait_for_function(
-        "([id, before]) => { const t = document.getElementById(id).innerText; return t && t !== before; }",
-        arg=[f"html_log_{tab}", before],
-    )
+    page.wait_for_selector(f"{report}:not([data-run='{before}'])")
     return shown(page, tab)
 
 

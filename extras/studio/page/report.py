@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Sequence
 
 from modules import infotext_utils
 
+_runs = itertools.count(1)
 TROUBLE = ("NAG error", "NAG warning")
 """Infotext fields in which guidance says what went wrong."""
 
@@ -22,4 +24,4 @@ def render(texts: Sequence[str], comments: str, seconds: float, interrupted: boo
     body += "".join(f'<p class="warning" role="status">{html.escape(line)}</p>' for line in trouble)
     if not lines and not trouble:
         head += " · not guided"
-    return f'<section class="report"><header>{html.escape(head)}</header>{body}</section>'
+    return f'<section class="report" data-run="{next(_runs)}"><header>{html.escape(head)}</header>{body}</section>'
