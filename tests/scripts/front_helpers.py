@@ -1,0 +1,32 @@
+"""What the tests of the front door look at."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from extras.nag.hosts import a1111
+from extras.nag.taps import count_taps
+
+
+class Picture:
+    """One job's outcome: ``pixels`` (B, H, W, 3), ``texts``, ``comments``, ``report`` (of the API's answer)."""
+
+    def __init__(self, processed):
+        self.pixels = np.stack([np.asarray(image).astype(int) for image in processed.images])
+        self.texts = processed.infotexts
+        self.comments = processed.comments
+        self.reports = processed.extra_generation_params.get("NAG report", {})
+        self.report = self.reports.get("picture", {})
+
+    def same(self, other, tolerance=0):
+        return abs(self.pixels - other.pixels).max() <= tolerance
+
+
+def script_of(engine, tab="txt2img"):
+    return next(s for s in engine.runner(tab).alwayson_scripts if s.title() == "NAG Time")
+
+
+def leftovers(engine):
+    """What of ours is in the loaded model now: hooks, sessions."""
+    hooks = len(engine.model.model._forward_pre_hooks)
+    return count_taps(engine.model.model) + hooks + len(a1111._open)

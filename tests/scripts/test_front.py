@@ -1,0 +1,106 @@
+"""The door itself: messages of bad input, infotext out and in, the report for the panel."""
+
+import pytest
+from front_helpers import script_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extras.nag import FIELDS, Settings
+from extras.nag.ui import infotext
+
+CHANGED = {
+    "enabled": True, "negative": 'glasses, "red", (hat:1.2)\nand 50%', "scale": 4.5, "tau": 3.0, "alpha": 0.375,
+    "start": 0.17, "end": 0.5, "unit": "steps", "ramp_steps": 2, "cooldown": 0.25, "cooldown_drop": 0.4,
+    "layers": "d0-d2,!m0", "empty_negative": "skip", "hires": "second", "skip_uncond": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"negative": "glasses", "scal": 3}, ["scal", "one of the fields"]),
+        ({"scale": 500}, ["scale", "500", "1 to 20"]),
+        ({"start": 0.6, "end": 0.3}, ["end", "0.3", "above start"]),
+        ({"negative": "x" * 20_000}, ["negative", "10000"]),
+        ({"layers": "d99"}, ["layers", "d99", "u0"]),
+        ("yes", ["enabled", "yes", "true | false"]),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_guided(draw, engine, bad, words):
+    hurt = draw(bad)
+    assert hurt.same(draw())
+    draw(bad)
+    for place in (hurt.comments, hurt.texts[0], script_of(engine).front.last):
+        assert all(word in place for word in words), place
+    assert "NAG error" in hurt.texts[0] and "guided steps" not in hurt.texts[0]
+
+
+@pytest.mark.parametrize("text", ["(glasses", "glasses)", "[hat", "a ] b", "((a)"])
+def test_unbalanced_brackets_are_told_and_taken_as_the_host_takes_them(draw, text):
+    guided = draw({"negative": text, "scale": 8})
+    assert guided.report["calls"] and "allowed: pairs ( ) and [ ]" in guided.comments
+
+
+@pytest.mark.parametrize("text", ["(a:1.2) [b] \\( \\)", "[a:b:.5]", "", "plain"])
+def test_balanced_brackets_are_not(text):
+    from extras.nag.hosts.a1111_negative import unbalanced
+
+    assert unbalanced(text) == ""
+
+
+def test_every_changed_setting_comes_back(draw, engine):
+    from modules import infotext_utils
+
+    text = draw(CHANGED, cfg_scale=7).texts[0]
+    params = infotext_utils.parse_generation_parameters(text)
+    read = {name: infotext.reader(name)(params) for name in FIELDS}
+    assert read == CHANGED
+    assert Settings.parse(read).to_dict() == CHANGED
+
+
+def test_only_what_differs_is_written(draw):
+    keys = [part.split(":")[0].strip() for part in draw({"negative": "hat"}).texts[0].split("\n")[-1].split(",")]
+    assert [k for k in keys if k.startswith("NAG")] == ["NAG enabled", "NAG negative", "NAG guided steps"]
+    assert "NAG" not in draw().texts[0]
+
+
+def test_a_picture_without_nag_switches_it_off_and_leaves_the_rest():
+    assert infotext.reader("enabled")({"Steps": "4"}) is False
+    assert infotext.reader("scale")({"Steps": "4"}) is None
+    assert infotext.reader("scale")({"NAG enabled": "True"}) == FIELDS["scale"].default
+    assert infotext.reader("scale")({"NAG enabled": "True", "NAG scale": "900"}) is None
+
+
+@given(st.sampled_from(["64x64", "x", "a, b: c", "1,2", '"', "\\", "NAG scale: 5", "(a:1.1)", "日本", "a  b"]))
+def test_awkward_negatives_come_back(text):
+    from extras.studio import bootstrap
+
+    bootstrap.install()
+    from modules import infotext_utils
+
+    key = FIELDS["negative"].infotext_key
+    line = f"p\nSteps: 4, Sampler: Euler, NAG enabled: True, {key}: {infotext_utils.quote(text)}, Size: 64x64"
+    params = infotext_utils.parse_generation_parameters(line)
+    assert infotext.reader("negative")(params) == text
+
+
+def test_keys_are_what_every_host_accepts():
+    for field in FIELDS.values():
+        assert all(c.isalnum() or c == " " for c in field.infotext_key) and field.infotext_key.startswith("NAG ")
+
+
+def test_the_report_for_the_panel(draw, engine):
+    front = script_of(engine).front
+    draw({"negative": "<b>glasses", "scale": 8})
+    assert "1-4 of 4" in front.last and "mean change" in front.last and "<svg" in front.last
+    draw({"layers": "<b>"})
+    assert "<b>" not in front.last and "&lt;b&gt;" in front.last
+    draw()
+    assert "switched off" in front.last
+
+
+def test_a_shared_mapping_is_cleared(draw, engine):
+    """X/Y/Z cells reuse it: nothing of the cell before stays."""
+    params = {"NAG scale": "5", "NAG report": {}, "Other": 1}
+    infotext.clear(params)
+    assert params == {"Other": 1}

@@ -1,0 +1,108 @@
+"""The panel and the settings record cannot disagree; the plot is the gate."""
+
+import re
+
+import pytest
+from front_helpers import script_of
+
+from extras.nag import FIELDS, Settings
+from extras.nag.settings import list_presets, load_preset
+
+
+@pytest.fixture(params=["txt2img", "img2img"])
+def tab(request):
+    return request.param
+
+
+def test_a_control_for_every_option_in_order(engine, tab):
+    controls = script_of(engine, tab).controls
+    assert len(controls) == len(FIELDS)
+    for control, field in zip(controls, FIELDS.values(), strict=True):
+        assert control.value == field.default and type(control.value) is type(field.default)
+        assert control.elem_id.startswith(f"nag_time_{tab}_{field.name}")
+        if field.name != "enabled":
+            assert control.label == field.label
+        if field.type in ("int", "float"):
+            assert (control.minimum, control.maximum, control.step) == (field.minimum, field.maximum, field.step)
+        if field.type == "choice":
+            assert [value for _, value in control.choices] == list(field.choices)
+    assert "prompt" in controls[1].elem_classes
+
+
+def test_the_panel_at_rest_is_the_default_record(engine, tab):
+    values = [control.value for control in script_of(engine, tab).controls]
+    assert Settings.parse(dict(zip(FIELDS, values, strict=True))) == Settings()
+
+
+def test_paste_fields_cover_every_option(engine, tab):
+    script = script_of(engine, tab)
+    assert len(script.infotext_fields) == len(FIELDS)
+    assert script.paste_field_names == [field.infotext_key for field in FIELDS.values()]
+
+
+def test_ui_may_be_called_again(engine, tab):
+    import gradio as gr
+
+    script = script_of(engine, tab)
+    for _ in range(3):
+        with gr.Blocks():
+            assert len(script.ui(tab == "img2img")) == len(FIELDS)
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_presets_set_what_they_say(engine, name):
+    updates = script_of(engine).panel.apply_preset(name)
+    preset, fields = load_preset(name), [f for f in FIELDS if f != "enabled"]
+    assert len(updates) == 1 + len(fields)
+    got = {f: update.get("value") for f, update in zip(fields, updates[1:], strict=True) if "value" in update}
+    assert "negative" not in got  # the user's words stay
+    assert got == {f: preset.settings.get(f, FIELDS[f].default) for f in got}
+    assert preset.source.split()[0] in updates[0]
+
+
+def test_an_unknown_preset_is_said(engine):
+    assert "Doodle student" in script_of(engine).panel.apply_preset("../../etc")[0]
+
+
+def bars(html):
+    return re.findall(r'class="nag-time-(guided|idle|cooldown)"', html)
+
+
+def test_the_plot_shows_the_steps_that_run(engine, draw):
+    plot = script_of(engine).panel.plot
+    for start, end, unit in ((0, 1, "noise"), (0.2, 0.6, "noise"), (0.5, 1, "steps"), (5, 0.5, "sigma")):
+        shown = bars(plot(start, end, unit, 0, 0, 0.2, steps=4, sampling="Euler", scheduler="Automatic"))
+        ran = draw({"negative": "glasses", "start": start, "end": end, "unit": unit}, steps=4).report
+        assert [i + 1 for i, kind in enumerate(shown) if kind == "guided"] == ran["guided_steps"]
+
+
+def test_the_plot_of_every_sampler(engine):
+    for sampler in engine.sampler_names():
+        assert "guided" in bars(script_of(engine).panel.plot(0, 1, "noise", 0, 0, 0.2, steps=5, sampling=sampler))
+
+
+def test_the_plot_says_what_is_wrong(engine):
+    plot = script_of(engine).panel.plot
+    assert "above start" in plot(0.5, 0.2, "noise", 0, 0, 0.2)
+    assert "No step is guided" in plot(0.9, 0.95, "noise", 0, 0, 0.2, steps=4)
+    assert "cooldown" in bars(plot(0, 0.3, "noise", 0, 0.5, 0.2, steps=8))
+    hostile = plot("<script>", 1, "noise", 0, 0, 0.2)
+    assert "&lt;script" in hostile and "<script" not in hostile
+
+
+def test_sliders_reach_as_far_as_the_unit(engine):
+    ranges_of = script_of(engine).panel.ranges_of
+    assert [u["maximum"] for u in ranges_of("sigma")] == [1000.0, 1000.0]
+    assert [u["maximum"] for u in ranges_of("noise")] == [1.0, 1.0]
+
+
+def test_the_plot_follows_the_hosts_sliders(engine):
+    """In a page that has the host's steps slider, a change of it draws the plot anew."""
+    import gradio as gr
+
+    script = script_of(engine)
+    with gr.Blocks() as page:
+        steps = gr.Slider(1, 150, value=4, step=1)
+        script.after_component(steps, elem_id="txt2img_steps")
+        script.ui(False)
+    assert any(getattr(steps, "_id", None) in [t[0] for t in fn.targets] for fn in page.fns.values())
