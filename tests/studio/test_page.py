@@ -44,8 +44,8 @@ IDS = [
     "tab_pnginfo",
 ]
 TEXT = (
-    "a cottage, <b>bold</b>\nNegative prompt: tree\nSteps: 7, Sampler: Heun, Schedule type: Karras, CFG scale: 2.5, Seed: 42, "
-    "Size: 192x128, Denoising strength: 0.3, Hires upscale: 1.5, Hires steps: 3, Hires upscaler: Latent"
+    "a cottage, <b>bold</b>\nNegative prompt: tree\nSteps: 7, Sampler: Heun, Schedule type: Karras, CFG scale: 2.5, "
+    "Seed: 42, Size: 192x128, Denoising strength: 0.3, Hires upscale: 1.5, Hires steps: 3, Hires upscaler: Latent"
 )
 
 
