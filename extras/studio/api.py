@@ -3,6 +3,7 @@
 A field that cannot be is 422 and names field, value and range; an unknown sampler or scheduler is 400 and
 lists the names; anything unforeseen is 500 with the error's name, and the server stays up.
 """
+
 from __future__ import annotations
 
 import base64
@@ -19,12 +20,22 @@ from extras.studio.checkpoint_files import CheckpointError
 from extras.studio.fields import IMG2IMG, TXT2IMG, FieldError
 
 MAX_IMAGE_PIXELS = 64_000_000
-ECHOED = {*TXT2IMG, *IMG2IMG, "script_name", "script_args", "alwayson_scripts", "send_images", "save_images", "infotext"}
+ECHOED = {
+    *TXT2IMG,
+    *IMG2IMG,
+    "script_name",
+    "script_args",
+    "alwayson_scripts",
+    "send_images",
+    "save_images",
+    "infotext",
+}
 
 
 def decode_base64_to_image(field: str, text):
     """A PIL picture from base64, with or without a data: head. FieldError when it is none."""
     from modules import images
+
     allowed = "a PNG, JPEG or WebP picture in base64"
     if not isinstance(text, str) or not text.strip():
         raise FieldError(field, text, allowed)
@@ -33,6 +44,7 @@ def decode_base64_to_image(field: str, text):
     try:
         raw = base64.b64decode(text.split(",", 1)[1] if text.startswith("data:") else text, validate=False)
         from PIL import Image
+
         with Image.open(io.BytesIO(raw)) as probe:
             if probe.width * probe.height > MAX_IMAGE_PIXELS:
                 raise TooLarge
@@ -46,6 +58,7 @@ def decode_base64_to_image(field: str, text):
 def encode_image(image) -> str:
     """The picture with its infotext as a base64 PNG."""
     from modules import images
+
     return base64.b64encode(images.png_bytes(image)).decode("ascii")
 
 
@@ -70,6 +83,7 @@ def _handlers(app: FastAPI) -> None:
     def foreseen(status):
         async def handle(request: Request, error: Exception):
             return _error(status, error)
+
         return handle
 
     for kind, status in ((FieldError, 422), (CheckpointError, 422), (UnknownName, 400)):
@@ -92,6 +106,7 @@ def add_routes(app: FastAPI, engine) -> None:
     _job_routes(app, engine)
     _control_routes(app, engine)
     from extras.studio.api_lists import add_list_routes
+
     add_list_routes(app, engine)
 
 
@@ -106,7 +121,9 @@ def _job_routes(app: FastAPI, engine) -> None:
             fields["init_images"] = [decode_base64_to_image(f"init_images[{i}]", x) for i, x in enumerate(pictures)]
             fields["mask"] = decode_base64_to_image("mask", body["mask"]) if body.get("mask") else None
         processed = (engine.img2img if tab == "img2img" else engine.txt2img)(fields, args, is_api=True)
-        shown = _finite({k: v for k, v in {**fields, **body}.items() if k in ECHOED and k not in ("init_images", "mask")})
+        shown = _finite(
+            {k: v for k, v in {**fields, **body}.items() if k in ECHOED and k not in ("init_images", "mask")}
+        )
         if tab == "img2img":
             keep = bool(body.get("include_init_images"))
             shown |= {k: body.get(k) if keep else None for k in ("init_images", "mask")}
@@ -114,15 +131,15 @@ def _job_routes(app: FastAPI, engine) -> None:
         return {"images": images, "parameters": shown, "info": processed.js()}
 
     @app.post("/sdapi/v1/txt2img")
-    def txt2img(body: dict[str, Any] = Body(default={})):  # noqa: B006, B008
+    def txt2img(body: dict[str, Any] = Body(default={})):  # noqa: B008
         return run("txt2img", body)
 
     @app.post("/sdapi/v1/img2img")
-    def img2img(body: dict[str, Any] = Body(default={})):  # noqa: B006, B008
+    def img2img(body: dict[str, Any] = Body(default={})):  # noqa: B008
         return run("img2img", body)
 
     @app.post("/sdapi/v1/png-info")
-    def png_info(body: dict[str, Any] = Body(default={})):  # noqa: B006, B008
+    def png_info(body: dict[str, Any] = Body(default={})):  # noqa: B008
         return engine.png_info(decode_base64_to_image("image", body.get("image")))
 
 
@@ -130,6 +147,7 @@ def _control_routes(app: FastAPI, engine) -> None:
     @app.get("/sdapi/v1/progress")
     def progress(skip_current_image: bool = False):
         from modules import progress as tasks
+
         answer = engine.progress()
         state = engine.state
         image = None
@@ -153,11 +171,12 @@ def _control_routes(app: FastAPI, engine) -> None:
         return {k: engine.opts.data.get(k, v.default) for k, v in engine.opts.data_labels.items() if not v.do_not_save}
 
     @app.post("/sdapi/v1/options")
-    def set_options(body: dict[str, Any] = Body(default={})):  # noqa: B006, B008
+    def set_options(body: dict[str, Any] = Body(default={})):  # noqa: B008
         unknown = engine.set_options(body)
         return {"unknown": unknown} if unknown else None
 
     @app.get("/sdapi/v1/cmd-flags")
     def cmd_flags():
         from modules import shared
+
         return vars(shared.cmd_opts)

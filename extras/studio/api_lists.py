@@ -1,4 +1,5 @@
 """The routes that list what there is."""
+
 from __future__ import annotations
 
 import os
@@ -19,23 +20,44 @@ def add_list_routes(app: FastAPI, engine) -> None:
 
     @get("samplers")
     def samplers():
-        return [{"name": s.name, "aliases": s.aliases, "options": {k: str(v) for k, v in s.options.items()}}
-                for s in sd_samplers.all_samplers]
+        return [
+            {"name": s.name, "aliases": s.aliases, "options": {k: str(v) for k, v in s.options.items()}}
+            for s in sd_samplers.all_samplers
+        ]
 
     @get("schedulers")
     def schedulers():
-        return [{"name": s.name, "label": s.label, "aliases": s.aliases, "default_rho": s.default_rho,
-                 "need_inner_model": s.need_inner_model} for s in sd_schedulers.schedulers]
+        return [
+            {
+                "name": s.name,
+                "label": s.label,
+                "aliases": s.aliases,
+                "default_rho": s.default_rho,
+                "need_inner_model": s.need_inner_model,
+            }
+            for s in sd_schedulers.schedulers
+        ]
 
     @get("sd-models")
     def models():
-        return [{"title": c.title, "model_name": c.model_name, "hash": c.shorthash, "sha256": c.sha256,
-                 "filename": c.filename, "config": _yaml_of(c.filename)} for c in sd_models.checkpoints_list.values()]
+        return [
+            {
+                "title": c.title,
+                "model_name": c.model_name,
+                "hash": c.shorthash,
+                "sha256": c.sha256,
+                "filename": c.filename,
+                "config": _yaml_of(c.filename),
+            }
+            for c in sd_models.checkpoints_list.values()
+        ]
 
     @get("upscalers")
     def upscalers():
-        return [{"name": u.name, "model_name": None, "model_path": None, "model_url": None, "scale": u.scale}
-                for u in shared.sd_upscalers]
+        return [
+            {"name": u.name, "model_name": None, "model_path": None, "model_url": None, "scale": u.scale}
+            for u in shared.sd_upscalers
+        ]
 
     @get("latent-upscale-modes")
     def latent_upscale_modes():
@@ -43,22 +65,38 @@ def add_list_routes(app: FastAPI, engine) -> None:
 
     @get("prompt-styles")
     def prompt_styles():
-        return [{"name": s.name, "prompt": s.prompt, "negative_prompt": s.negative_prompt}
-                for s in shared.prompt_styles.styles.values()]
+        return [
+            {"name": s.name, "prompt": s.prompt, "negative_prompt": s.negative_prompt}
+            for s in shared.prompt_styles.styles.values()
+        ]
 
     @get("scripts")
     def scripts():
-        return {tab: [s.name for s in engine.runner(tab).scripts if s.name is not None] for tab in ("txt2img", "img2img")}
+        return {
+            tab: [s.name for s in engine.runner(tab).scripts if s.name is not None] for tab in ("txt2img", "img2img")
+        }
 
     @get("script-info")
     def script_info():
-        infos = [s.api_info for tab in ("txt2img", "img2img") for s in engine.runner(tab).scripts if s.api_info is not None]
+        infos = [
+            s.api_info for tab in ("txt2img", "img2img") for s in engine.runner(tab).scripts if s.api_info is not None
+        ]
         return [info.model_dump() if hasattr(info, "model_dump") else info.dict() for info in infos]
 
     @get("extensions")
     def list_extensions():
-        return [{"name": e.name, "remote": "", "branch": "", "commit_hash": "", "version": "", "commit_date": "",
-                 "enabled": e.enabled} for e in extensions.extensions]
+        return [
+            {
+                "name": e.name,
+                "remote": "",
+                "branch": "",
+                "commit_hash": "",
+                "version": "",
+                "commit_date": "",
+                "enabled": e.enabled,
+            }
+            for e in extensions.extensions
+        ]
 
     @get("embeddings")
     def embeddings():
@@ -82,6 +120,7 @@ def add_list_routes(app: FastAPI, engine) -> None:
 def _ram() -> dict:
     try:
         import psutil
+
         used, whole = psutil.Process().memory_info().rss, psutil.virtual_memory().total
         return {"free": whole - used, "used": used, "total": whole}
     except Exception as error:
@@ -90,6 +129,7 @@ def _ram() -> dict:
 
 def _cuda() -> dict:
     import torch
+
     if not torch.cuda.is_available():
         return {"error": "unavailable"}
     free, total = torch.cuda.mem_get_info()

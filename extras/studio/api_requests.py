@@ -1,4 +1,5 @@
 """From the JSON of a request to the engine's fields and the scripts' arguments."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -74,4 +75,4 @@ def _list(field: str, value) -> list:
 def _put(args: list, script, given: list) -> None:
     """``given`` into the script's slice; more than it has are dropped, as in A1111."""
     count = min(len(given), script.args_to - script.args_from)
-    args[script.args_from:script.args_from + count] = given[:count]
+    args[script.args_from : script.args_from + count] = given[:count]

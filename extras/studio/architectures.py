@@ -1,4 +1,5 @@
 """Which network a checkpoint holds: inferred from the shapes of its tensors and the yaml beside it."""
+
 from __future__ import annotations
 
 import re
@@ -31,19 +32,30 @@ class Architecture:
     text_prefixes: list[str] = field(default_factory=list)
     text_folder: str | None = None
 
-    def same_network(self, other: "Architecture | None") -> bool:
+    def same_network(self, other: Architecture | None) -> bool:
         """True when the weights of ``other`` fit into a model built for this one."""
         return other is not None and (self.family, self.unet, self.vae, self.text) == (
-            other.family, other.unet, other.vae, other.text)
+            other.family,
+            other.unet,
+            other.vae,
+            other.text,
+        )
 
 
 def _foreign(shapes: dict) -> str:
     """A guess at what a file without a UNet of ours is."""
     keys = list(shapes)
-    for part, name in (("double_blocks", "a Flux model"), ("joint_blocks", "a Stable Diffusion 3 model"),
-                       ("lora_", "a LoRA"), ("lora_A", "a LoRA"), ("control_model", "a ControlNet"),
-                       ("down_blocks.", "a diffusers-format UNet"), ("text_model.", "a text encoder"),
-                       ("decoder.conv_in", "a VAE"), ("emb_params", "an embedding")):
+    for part, name in (
+        ("double_blocks", "a Flux model"),
+        ("joint_blocks", "a Stable Diffusion 3 model"),
+        ("lora_", "a LoRA"),
+        ("lora_A", "a LoRA"),
+        ("control_model", "a ControlNet"),
+        ("down_blocks.", "a diffusers-format UNet"),
+        ("text_model.", "a text encoder"),
+        ("decoder.conv_in", "a VAE"),
+        ("emb_params", "an embedding"),
+    ):
         if any(part in k for k in keys):
             return f"its architecture is unknown here (it looks like {name})"
     return "its architecture is unknown here (it has no model.diffusion_model)"
@@ -83,11 +95,15 @@ def _unet(path, shapes: dict, params: dict) -> dict:
     per_level = [c // head_channels for c in out] if head_channels and head_channels > 0 else heads
     attention = [level["depth"] > 0 for level in levels]
     config = {
-        "in_channels": in_channels, "out_channels": shapes[UNET + "out.2.weight"][0],
+        "in_channels": in_channels,
+        "out_channels": shapes[UNET + "out.2.weight"][0],
         "down_block_types": [("CrossAttn" if a else "") + "DownBlock2D" for a in attention],
         "up_block_types": [("CrossAttn" if a else "") + "UpBlock2D" for a in reversed(attention)],
-        "block_out_channels": out, "layers_per_block": levels[0]["res"], "cross_attention_dim": context,
-        "attention_head_dim": per_level, "use_linear_projection": linear,
+        "block_out_channels": out,
+        "layers_per_block": levels[0]["res"],
+        "cross_attention_dim": context,
+        "attention_head_dim": per_level,
+        "use_linear_projection": linear,
         "transformer_layers_per_block": [max(level["depth"], 1) for level in levels] if depth_mid > 1 else 1,
     }
     if depth_mid > 1:
@@ -96,8 +112,11 @@ def _unet(path, shapes: dict, params: dict) -> dict:
     if adm is not None:
         if context != 2048:
             raise CheckpointError(path, "its UNet takes image embeddings (an unCLIP model or the SDXL refiner)")
-        config |= {"addition_embed_type": "text_time", "addition_time_embed_dim": 256,
-                   "projection_class_embeddings_input_dim": adm[1]}
+        config |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": adm[1],
+        }
     return config
 
 
@@ -111,8 +130,10 @@ def _vae(path, shapes: dict) -> dict:
     return {
         "in_channels": shapes[VAE + "encoder.conv_in.weight"][1],
         "out_channels": shapes[VAE + "decoder.conv_out.weight"][0],
-        "down_block_types": ["DownEncoderBlock2D"] * len(out), "up_block_types": ["UpDecoderBlock2D"] * len(out),
-        "block_out_channels": out, "latent_channels": shapes[VAE + "decoder.conv_in.weight"][1],
+        "down_block_types": ["DownEncoderBlock2D"] * len(out),
+        "up_block_types": ["UpDecoderBlock2D"] * len(out),
+        "block_out_channels": out,
+        "latent_channels": shapes[VAE + "decoder.conv_in.weight"][1],
         "layers_per_block": len(_index(shapes, p + r"encoder\.down\.0\.block\.(\d+)\.")),
     }
 
@@ -122,11 +143,15 @@ def _clip(shapes: dict, prefix: str) -> dict:
     find = {k.removeprefix(prefix).removeprefix("text_model."): s for k, s in shapes.items() if k.startswith(prefix)}
     vocab, hidden = find["embeddings.token_embedding.weight"]
     return {
-        "kind": "clip", "vocab_size": vocab, "hidden_size": hidden,
+        "kind": "clip",
+        "vocab_size": vocab,
+        "hidden_size": hidden,
         "max_position_embeddings": find["embeddings.position_embedding.weight"][0],
         "num_hidden_layers": len(_index(find, r"encoder\.layers\.(\d+)\.")),
         "intermediate_size": find["encoder.layers.0.mlp.fc1.weight"][0],
-        "num_attention_heads": max(hidden // 64, 4), "projection_dim": hidden, "hidden_act": "quick_gelu",
+        "num_attention_heads": max(hidden // 64, 4),
+        "projection_dim": hidden,
+        "hidden_act": "quick_gelu",
     }
 
 
@@ -134,11 +159,14 @@ def _openclip(shapes: dict, prefix: str) -> dict:
     """The same of an OpenCLIP text encoder in its own layout."""
     vocab, hidden = shapes[prefix + "token_embedding.weight"]
     return {
-        "kind": "openclip", "vocab_size": vocab, "hidden_size": hidden,
+        "kind": "openclip",
+        "vocab_size": vocab,
+        "hidden_size": hidden,
         "max_position_embeddings": shapes[prefix + "positional_embedding"][0],
         "num_hidden_layers": len(_index(shapes, re.escape(prefix) + r"transformer\.resblocks\.(\d+)\.")),
         "intermediate_size": shapes[prefix + "transformer.resblocks.0.mlp.c_fc.weight"][0],
-        "num_attention_heads": max(hidden // 64, 1), "hidden_act": "gelu",
+        "num_attention_heads": max(hidden // 64, 1),
+        "hidden_act": "gelu",
         "projection_dim": shapes.get(prefix + "text_projection", (hidden, hidden))[1],
     }
 
@@ -163,16 +191,28 @@ def inspect(path) -> Architecture:
         else:
             raise CheckpointError(path, "it has no text encoder that is known here")
     except KeyError as missing:
-        raise CheckpointError(path, f"its architecture is unknown here (it lacks the tensor {missing.args[0]})") from None
+        raise CheckpointError(
+            path, f"its architecture is unknown here (it lacks the tensor {missing.args[0]})"
+        ) from None
     width = sum(t["hidden_size"] for t in text)
     if width != unet["cross_attention_dim"]:
-        raise CheckpointError(path, f"its text encoder gives {width} values per token, its UNet takes {unet['cross_attention_dim']}")
+        raise CheckpointError(
+            path, f"its text encoder gives {width} values per token, its UNet takes {unet['cross_attention_dim']}"
+        )
     text_params = (params.get("cond_stage_config") or {}).get("params") or {}
     return Architecture(
-        family, unet, vae, text, _parameterization(shapes, metadata, params, family),
+        family,
+        unet,
+        vae,
+        text,
+        _parameterization(shapes, metadata, params, family),
         float(params.get("scale_factor", 0.13025 if family == "sdxl" else 0.18215)),
-        float(params.get("linear_start", 0.00085)), float(params.get("linear_end", 0.0120)),
-        int(params.get("timesteps", 1000)), prefixes, text_params.get("version"))
+        float(params.get("linear_start", 0.00085)),
+        float(params.get("linear_end", 0.0120)),
+        int(params.get("timesteps", 1000)),
+        prefixes,
+        text_params.get("version"),
+    )
 
 
 def _parameterization(shapes, metadata, params, family) -> str | None:

@@ -1,4 +1,5 @@
 """Puts the Studio's ``modules`` package on the import path, once, and refuses to mix with another host."""
+
 from __future__ import annotations
 
 import importlib
@@ -14,7 +15,9 @@ def install() -> None:
     if present is not None:
         origin = Path(getattr(present, "__file__", "") or "").resolve()
         if WEBUI_DIR not in origin.parents:
-            raise RuntimeError(f"cannot start the Studio here: a package named 'modules' is already loaded from {origin}")
+            raise RuntimeError(
+                f"cannot start the Studio here: a package named 'modules' is already loaded from {origin}"
+            )
         return
     if str(WEBUI_DIR) not in sys.path:
         sys.path.insert(0, str(WEBUI_DIR))

@@ -3,14 +3,17 @@
 No file is ever unpickled. What is allowed: one .safetensors file of a complete SD 1.x, SD 2.x, SDXL or
 doodle model in the CompVis (single-file) layout.
 """
+
 from __future__ import annotations
 
 import json
 import struct
 from pathlib import Path
 
-ALLOWED = ("allowed is one complete .safetensors file of an SD 1.x, SD 2.x or SDXL model (or a model trained "
-           "here), in the single-file layout of Stable Diffusion WebUIs")
+ALLOWED = (
+    "allowed is one complete .safetensors file of an SD 1.x, SD 2.x or SDXL model (or a model trained "
+    "here), in the single-file layout of Stable Diffusion WebUIs"
+)
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 MAX_HEADER = 100 * 1024 * 1024
 
@@ -47,7 +50,9 @@ def read_header(path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         if problem := _pickle_problem(first):
             raise CheckpointError(path, problem)
         if path.suffix.lower() in PICKLE_SUFFIXES:
-            raise CheckpointError(path, f"{path.suffix} files are pickles, which can run code when opened, and are never read")
+            raise CheckpointError(
+                path, f"{path.suffix} files are pickles, which can run code when opened, and are never read"
+            )
         if path.suffix.lower() != ".safetensors":
             raise CheckpointError(path, f"its name ends in {path.suffix or 'nothing'}")
         if len(first) < 8:
@@ -73,6 +78,7 @@ def read_header(path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
 def read_yaml(path) -> dict:
     """The CompVis yaml beside the checkpoint (same name, .yaml) or {}. CheckpointError when unreadable."""
     import yaml
+
     path = Path(path)
     beside = path.with_suffix(".yaml")
     if not beside.is_file():
@@ -87,6 +93,7 @@ def read_yaml(path) -> dict:
 def read_tensors(path) -> dict:
     """{name: tensor} of a file that `read_header` has accepted."""
     from safetensors.torch import load_file
+
     try:
         return load_file(str(path), device="cpu")
     except Exception as error:

@@ -1,4 +1,5 @@
 """A checkpoint file becomes a model, entirely offline. Errors are `CheckpointError`s that name the file."""
+
 from __future__ import annotations
 
 import json
@@ -34,7 +35,10 @@ def _heads_from_config(folder: Path, text: dict) -> None:
     except (OSError, ValueError):
         return
     config = config.get("text_config", config) or {}
-    if config.get("hidden_size") == text["hidden_size"] and config.get("num_hidden_layers") == text["num_hidden_layers"]:
+    if (
+        config.get("hidden_size") == text["hidden_size"]
+        and config.get("num_hidden_layers") == text["num_hidden_layers"]
+    ):
         for key in ("num_attention_heads", "hidden_act", "layer_norm_eps"):
             if key in config:
                 text[key] = config[key]
@@ -49,7 +53,9 @@ def _fill(path, module: nn.Module, state: dict, what: str, dtype, optional=()) -
         raise CheckpointError(path, f"its {what} lacks {len(missing)} tensors, such as {missing[0]}")
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
-            raise CheckpointError(path, f"its {what} has {tuple(tensor.shape)} for {name} where {tuple(wanted[name].shape)} is expected")
+            raise CheckpointError(
+                path, f"its {what} has {tuple(tensor.shape)} for {name} where {tuple(wanted[name].shape)} is expected"
+            )
     module.load_state_dict({k: v.to(dtype) for k, v in state.items()}, strict=False, assign=True)
     for name, buffer in list(module.named_buffers()):
         if buffer.is_meta:  # only CLIP's position_ids, which is not stored
@@ -65,6 +71,7 @@ def _fill(path, module: nn.Module, state: dict, what: str, dtype, optional=()) -
 def _text_encoder(path, config: dict, prefix: str, tensors: dict, dtype, projected: bool):
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
     config = dict(config)
     kind = config.pop("kind")
     clip_config = CLIPTextConfig(**config, bos_token_id=49406, eos_token_id=49407)
@@ -82,7 +89,7 @@ def _text_encoder(path, config: dict, prefix: str, tensors: dict, dtype, project
 
 def alphas_cumprod(arch: Architecture) -> torch.Tensor:
     """(timesteps,) of the scaled-linear schedule: beta = linspace(sqrt(start), sqrt(end))^2."""
-    betas = torch.linspace(arch.linear_start ** 0.5, arch.linear_end ** 0.5, arch.timesteps, dtype=torch.float64) ** 2
+    betas = torch.linspace(arch.linear_start**0.5, arch.linear_end**0.5, arch.timesteps, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0).float()
 
 
@@ -104,6 +111,7 @@ def load(path, tokenizer_dir, device="cpu", dtype: torch.dtype = torch.float32):
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+
     path = Path(path)
     arch = architectures.inspect(path)
     tokenizer = find_tokenizer(path, arch, Path(tokenizer_dir))
@@ -115,14 +123,18 @@ def load(path, tokenizer_dir, device="cpu", dtype: torch.dtype = torch.float32):
         with torch.device("meta"):
             unet, vae = UNet2DConditionModel(**arch.unet), AutoencoderKL(**arch.vae)
         unet_state = convert_ldm_unet_checkpoint(dict(tensors), dict(unet.config))
-        vae_state = convert_ldm_vae_checkpoint({k: v for k, v in tensors.items() if k.startswith(architectures.VAE)}, dict(vae.config))
+        vae_state = convert_ldm_vae_checkpoint(
+            {k: v for k, v in tensors.items() if k.startswith(architectures.VAE)}, dict(vae.config)
+        )
     except CheckpointError:
         raise
     except Exception as error:
         raise CheckpointError(path, f"its architecture is unknown here ({type(error).__name__}: {error})") from error
     unet, vae = _fill(path, unet, unet_state, "UNet", dtype), _fill(path, vae, vae_state, "VAE", dtype)
-    encoders = [_text_encoder(path, config, prefix, tensors, dtype, projected=arch.family == "sdxl" and i == 1)
-                for i, (config, prefix) in enumerate(zip(arch.text, arch.text_prefixes))]
+    encoders = [
+        _text_encoder(path, config, prefix, tensors, dtype, projected=arch.family == "sdxl" and i == 1)
+        for i, (config, prefix) in enumerate(zip(arch.text, arch.text_prefixes, strict=True))
+    ]
     model = StudioModel(arch, unet, vae, alphas_cumprod(arch)).to(device)
     if arch.parameterization is None:
         model.parameterization = _guess_parameterization(model)

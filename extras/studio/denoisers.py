@@ -3,6 +3,7 @@
 Notation of Karras et al. 2022 (arXiv 2206.00364): x = x0 + sigma * noise, and the network sees x * c_in at
 training step t, with sigma(t)^2 = (1 - abar(t)) / abar(t). Between two steps log(sigma) is linear in t.
 """
+
 from __future__ import annotations
 
 import torch
@@ -66,11 +67,11 @@ class DiscreteDenoiser(nn.Module):
 
     def _predict(self, x, sigma, **kwargs):
         """The network's x0 prediction, given scaled input."""
-        c_in = append_dims(1 / (sigma ** 2 + 1) ** 0.5, x.ndim)
+        c_in = append_dims(1 / (sigma**2 + 1) ** 0.5, x.ndim)
         out = self.inner_model.apply_model(x * c_in, self.sigma_to_t(sigma), **kwargs)
         s = append_dims(sigma, x.ndim)
         if self.is_v:
-            return out * (-s * c_in) + x * c_in ** 2
+            return out * (-s * c_in) + x * c_in**2
         return x - out * s
 
     def forward(self, x, sigma, **kwargs):
@@ -90,7 +91,7 @@ class LCMDenoiser(DiscreteDenoiser):
     def __init__(self, model):
         total = len(model.alphas_cumprod)
         self_skip = total // self.ORIGINAL_STEPS
-        super().__init__(model, alphas_cumprod=model.alphas_cumprod[self_skip - 1::self_skip])
+        super().__init__(model, alphas_cumprod=model.alphas_cumprod[self_skip - 1 :: self_skip])
         self.skip_steps = self_skip
 
     def get_sigmas(self, n: int | None = None) -> torch.Tensor:
@@ -111,8 +112,8 @@ class LCMDenoiser(DiscreteDenoiser):
 
     def forward(self, x, sigma, **kwargs):
         scaled = append_dims(self.sigma_to_t(sigma), x.ndim) * self.TIMESTEP_SCALING
-        c_skip = self.SIGMA_DATA ** 2 / (scaled ** 2 + self.SIGMA_DATA ** 2)
-        c_out = scaled / (scaled ** 2 + self.SIGMA_DATA ** 2) ** 0.5
+        c_skip = self.SIGMA_DATA**2 / (scaled**2 + self.SIGMA_DATA**2)
+        c_out = scaled / (scaled**2 + self.SIGMA_DATA**2) ** 0.5
         return c_out * self._predict(x, sigma, **kwargs) + c_skip * x
 
 

@@ -2,6 +2,7 @@
 
 The page and the HTTP API both work through it. There is one per process, as `modules.shared` is one.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -9,19 +10,36 @@ import time
 from pathlib import Path
 from typing import Any
 
-from extras.studio import bootstrap, fields as field_rules
+from extras.studio import bootstrap
+from extras.studio import fields as field_rules
 from extras.studio.fields import FieldError
 
 INFOTEXT_FIELDS = {  # infotext label -> request field
-    "Prompt": "prompt", "Negative prompt": "negative_prompt", "Steps": "steps", "Sampler": "sampler_name",
-    "Schedule type": "scheduler", "CFG scale": "cfg_scale", "Seed": "seed", "Size-1": "width", "Size-2": "height",
-    "Variation seed": "subseed", "Variation seed strength": "subseed_strength", "Seed resize from-1": "seed_resize_from_w",
-    "Seed resize from-2": "seed_resize_from_h", "Denoising strength": "denoising_strength",
+    "Prompt": "prompt",
+    "Negative prompt": "negative_prompt",
+    "Steps": "steps",
+    "Sampler": "sampler_name",
+    "Schedule type": "scheduler",
+    "CFG scale": "cfg_scale",
+    "Seed": "seed",
+    "Size-1": "width",
+    "Size-2": "height",
+    "Variation seed": "subseed",
+    "Variation seed strength": "subseed_strength",
+    "Seed resize from-1": "seed_resize_from_w",
+    "Seed resize from-2": "seed_resize_from_h",
+    "Denoising strength": "denoising_strength",
 }
 TXT2IMG_INFOTEXT_FIELDS = INFOTEXT_FIELDS | {
-    "Hires upscale": "hr_scale", "Hires upscaler": "hr_upscaler", "Hires steps": "hr_second_pass_steps",
-    "Hires resize-1": "hr_resize_x", "Hires resize-2": "hr_resize_y", "Hires sampler": "hr_sampler_name",
-    "Hires schedule type": "hr_scheduler", "Hires prompt": "hr_prompt", "Hires negative prompt": "hr_negative_prompt",
+    "Hires upscale": "hr_scale",
+    "Hires upscaler": "hr_upscaler",
+    "Hires steps": "hr_second_pass_steps",
+    "Hires resize-1": "hr_resize_x",
+    "Hires resize-2": "hr_resize_y",
+    "Hires sampler": "hr_sampler_name",
+    "Hires schedule type": "hr_scheduler",
+    "Hires prompt": "hr_prompt",
+    "Hires negative prompt": "hr_negative_prompt",
 }
 
 
@@ -38,7 +56,7 @@ class Engine:
 
     # --- start
 
-    def load(self) -> "Engine":
+    def load(self) -> Engine:
         """Load settings, scripts and the model. CheckpointError or FileNotFoundError when there is no usable model."""
         self._point_paths()
         self._load_scripts()
@@ -48,6 +66,7 @@ class Engine:
 
     def _point_paths(self) -> None:
         from modules import devices, paths, paths_internal, sd_models, shared
+
         devices.device = devices.torch.device(self.device) if self.device else devices.get_optimal_device()
         shared.device = devices.device
         for module in (paths_internal, paths):
@@ -55,13 +74,17 @@ class Engine:
             module.default_output_dir = str(self.outputs_dir)
         for name in ("txt2img-images", "img2img-images", "txt2img-grids", "img2img-grids"):
             tab, kind = name.split("-")
-            shared.opts.data[f"outdir_{tab}_{'samples' if kind == 'images' else 'grids'}"] = str(self.outputs_dir / name)
+            shared.opts.data[f"outdir_{tab}_{'samples' if kind == 'images' else 'grids'}"] = str(
+                self.outputs_dir / name
+            )
         sd_models.model_dir, sd_models.tokenizer_dir = self.models_dir, self.models_dir / "tokenizer"
         shared.config_filename = str(self.outputs_dir / "settings.json")
 
     def _load_scripts(self) -> None:
         import gradio as gr
+
         from modules import extensions, script_callbacks, scripts, shared
+
         extensions.extensions.clear()
         extensions.register(str(self.extension_dir))
         scripts.load_scripts()
@@ -76,6 +99,7 @@ class Engine:
 
     def _load_model(self) -> None:
         from modules import sd_models, shared
+
         sd_models.list_models()
         if self.ckpt is not None:
             sd_models.load_model(sd_models.add_checkpoint(self.ckpt))
@@ -90,11 +114,13 @@ class Engine:
     @property
     def scripts_txt2img(self):
         from modules import scripts
+
         return scripts.scripts_txt2img
 
     @property
     def scripts_img2img(self):
         from modules import scripts
+
         return scripts.scripts_img2img
 
     def runner(self, tab: str):
@@ -103,33 +129,40 @@ class Engine:
     @property
     def model(self):
         from modules import shared
+
         return shared.sd_model
 
     @property
     def opts(self):
         from modules import shared
+
         return shared.opts
 
     @property
     def state(self):
         from modules import shared
+
         return shared.state
 
     def sampler_names(self) -> list[str]:
         from modules import sd_samplers
+
         return sd_samplers.visible_sampler_names()
 
     def scheduler_names(self) -> list[str]:
         from modules import sd_schedulers
+
         return [s.label for s in sd_schedulers.schedulers]
 
     def upscaler_names(self) -> list[str]:
         """What the hires pass can enlarge with."""
         from modules import shared
+
         return [*shared.latent_upscale_modes, *(u.name for u in shared.sd_upscalers)]
 
     def checkpoint_titles(self) -> list[str]:
         from modules import sd_models
+
         return sd_models.checkpoint_tiles()
 
     def set_checkpoint(self, name: str) -> str:
@@ -137,6 +170,7 @@ class Engine:
         CheckpointError when it cannot be used: then the old one stays."""
         from modules import sd_models
         from modules.call_queue import queue_lock
+
         info = sd_models.get_closet_checkpoint_match(name)
         if info is None:
             raise FieldError("sd_model_checkpoint", name, "one of " + ", ".join(self.checkpoint_titles()))
@@ -147,15 +181,19 @@ class Engine:
     def set_options(self, values: dict) -> list[str]:
         """Change settings; returns the names that are not settings. FieldError for an impossible value: then none
         is changed."""
+        from modules import shared
+
         unknown = [k for k in values if k not in self.opts.data_labels]
-        checked = {k: field_rules.check_setting(k, v, self.opts.data_labels[k]) for k, v in values.items() if k not in unknown}
+        checked = {
+            k: field_rules.check_setting(k, v, self.opts.data_labels[k]) for k, v in values.items() if k not in unknown
+        }
         checkpoint = checked.pop("sd_model_checkpoint", None)
         if checkpoint is not None:
             self.set_checkpoint(checkpoint)
         for key, value in checked.items():
             if key not in ("sd_checkpoint_hash",) and value is not None:
                 self.opts.set(key, value, is_api=True)
-        self.opts.save(getattr(__import__("modules.shared").shared, "config_filename", None))
+        self.opts.save(shared.config_filename)
         return unknown
 
     # --- jobs
@@ -175,12 +213,17 @@ class Engine:
     def _job(self, tab: str, fields: dict, script_args, is_api: bool):
         from modules import processing, sd_samplers
         from modules.call_queue import queue_lock
+
         wanted = field_rules.check(fields, tab == "img2img")
         name = wanted.pop("sampler_name", None) or wanted.pop("sampler_index", None) or "Euler"
         wanted.pop("sampler_index", None)
-        wanted["sampler_name"], wanted["scheduler"] = sd_samplers.split_sampler_and_scheduler(name, wanted.get("scheduler"))
-        wanted["override_settings"] = {k: field_rules.check_setting(k, v, self.opts.data_labels.get(k))
-                                       for k, v in wanted.get("override_settings", {}).items()}
+        wanted["sampler_name"], wanted["scheduler"] = sd_samplers.split_sampler_and_scheduler(
+            name, wanted.get("scheduler")
+        )
+        wanted["override_settings"] = {
+            k: field_rules.check_setting(k, v, self.opts.data_labels.get(k))
+            for k, v in wanted.get("override_settings", {}).items()
+        }
         make = processing.StableDiffusionProcessingTxt2Img
         if tab == "img2img":
             make = processing.StableDiffusionProcessingImg2Img
@@ -226,13 +269,19 @@ class Engine:
             if s.sampling_steps > 0:
                 share += s.sampling_step / s.sampling_steps / s.job_count
         elapsed = time.time() - (s.time_start or time.time())
-        return {"progress": min(share, 1.0), "eta_relative": elapsed / share - elapsed, "state": s.dict(), "textinfo": s.textinfo}
+        return {
+            "progress": min(share, 1.0),
+            "eta_relative": elapsed / share - elapsed,
+            "state": s.dict(),
+            "textinfo": s.textinfo,
+        }
 
     # --- settings in pictures
 
     def png_info(self, image) -> dict:
         """{"info", "items", "parameters"} of a PIL picture; info is "" when it has no infotext."""
         from modules import images, infotext_utils, script_callbacks
+
         info, items = images.read_info_from_image(image)
         params = infotext_utils.parse_generation_parameters(info) if info else {}
         if info:
@@ -242,6 +291,7 @@ class Engine:
     def read_infotext(self, text: str, tab: str) -> tuple[dict, dict[int, Any]]:
         """({request field: value}, {index into script_args: value}) of an infotext."""
         from modules import infotext_utils, script_callbacks
+
         params = infotext_utils.parse_generation_parameters(text)
         script_callbacks.infotext_pasted_callback(text, params)
         runner = self.runner(tab)
@@ -266,6 +316,7 @@ class Engine:
     def _paste_value(field, params):
         """What the field takes from the settings, in the type of its component; None when nothing."""
         from modules import errors
+
         try:
             value = field.value(params)
             if isinstance(value, dict) and "__type__" in value:
@@ -284,6 +335,7 @@ class Engine:
         """Add the /sdapi/v1 routes to a FastAPI app and fire on_app_started; returns the app."""
         from extras.studio import api
         from modules import script_callbacks, shared
+
         api.add_routes(app, self)
         script_callbacks.app_started_callback(shared.demo, app)
         return app

@@ -3,6 +3,7 @@
 A value that is out of range is refused with a `FieldError`, which names the field, the value and what is
 allowed. Fields that are not known are ignored, as A1111 does; fields that are null take their default.
 """
+
 from __future__ import annotations
 
 import math
@@ -18,7 +19,9 @@ class FieldError(ValueError):
     def __init__(self, field: str, value: Any, allowed: str):
         self.field, self.value, self.allowed = field, value, allowed
         shown = repr(value)
-        super().__init__(f"{field}: {shown if len(shown) <= 80 else shown[:77] + '...'} is not allowed; allowed is {allowed}")
+        super().__init__(
+            f"{field}: {shown if len(shown) <= 80 else shown[:77] + '...'} is not allowed; allowed is {allowed}"
+        )
 
 
 class Number:
@@ -36,7 +39,11 @@ class Number:
             number = float(value) if not isinstance(value, bool) else math.nan
             if self.kind is int and number.is_integer():
                 number = int(value) if not isinstance(value, float) else int(number)
-            good = math.isfinite(number) and self.low <= number <= self.high and (self.kind is float or isinstance(number, int))
+            good = (
+                math.isfinite(number)
+                and self.low <= number <= self.high
+                and (self.kind is float or isinstance(number, int))
+            )
         except (TypeError, ValueError, OverflowError):
             good = False
         if not good or (self.step > 1 and number % self.step):
@@ -82,38 +89,94 @@ def mapping(field: str, value):
 
 
 _I, _F, _T = (lambda *a: Number(int, *a)), (lambda *a: Number(float, *a)), Text
-_SEED = _I(-1, 2 ** 63 - 1)
+_SEED = _I(-1, 2**63 - 1)
 
 COMMON = {
-    "prompt": _T(), "negative_prompt": _T(), "styles": strings, "seed": _SEED, "subseed": _SEED,
-    "subseed_strength": _F(0, 1), "seed_resize_from_h": _I(-1, 4096), "seed_resize_from_w": _I(-1, 4096),
-    "seed_enable_extras": flag, "sampler_name": _T(100), "sampler_index": _T(100), "scheduler": _T(100),
-    "batch_size": _I(1, 64), "n_iter": _I(1, 100), "steps": _I(1, 150), "cfg_scale": _F(0, 100),
-    "width": _I(64, 2048, 8), "height": _I(64, 2048, 8), "restore_faces": flag, "tiling": flag,
-    "do_not_save_samples": flag, "do_not_save_grid": flag, "eta": _F(0, 1), "denoising_strength": _F(0, 1),
-    "s_min_uncond": _F(0, 15), "s_churn": _F(0, 100), "s_tmax": _F(0, 999), "s_tmin": _F(0, 999), "s_noise": _F(0, 2),
-    "override_settings": mapping, "override_settings_restore_afterwards": flag, "refiner_checkpoint": _T(500),
-    "refiner_switch_at": _F(0, 1), "disable_extra_networks": flag,
+    "prompt": _T(),
+    "negative_prompt": _T(),
+    "styles": strings,
+    "seed": _SEED,
+    "subseed": _SEED,
+    "subseed_strength": _F(0, 1),
+    "seed_resize_from_h": _I(-1, 4096),
+    "seed_resize_from_w": _I(-1, 4096),
+    "seed_enable_extras": flag,
+    "sampler_name": _T(100),
+    "sampler_index": _T(100),
+    "scheduler": _T(100),
+    "batch_size": _I(1, 64),
+    "n_iter": _I(1, 100),
+    "steps": _I(1, 150),
+    "cfg_scale": _F(0, 100),
+    "width": _I(64, 2048, 8),
+    "height": _I(64, 2048, 8),
+    "restore_faces": flag,
+    "tiling": flag,
+    "do_not_save_samples": flag,
+    "do_not_save_grid": flag,
+    "eta": _F(0, 1),
+    "denoising_strength": _F(0, 1),
+    "s_min_uncond": _F(0, 15),
+    "s_churn": _F(0, 100),
+    "s_tmax": _F(0, 999),
+    "s_tmin": _F(0, 999),
+    "s_noise": _F(0, 2),
+    "override_settings": mapping,
+    "override_settings_restore_afterwards": flag,
+    "refiner_checkpoint": _T(500),
+    "refiner_switch_at": _F(0, 1),
+    "disable_extra_networks": flag,
 }
 TXT2IMG = COMMON | {
-    "enable_hr": flag, "firstphase_width": _I(0, 2048, 8), "firstphase_height": _I(0, 2048, 8), "hr_scale": _F(1, 8),
-    "hr_upscaler": _T(100), "hr_second_pass_steps": _I(0, 150), "hr_resize_x": _I(0, 4096), "hr_resize_y": _I(0, 4096),
-    "hr_checkpoint_name": _T(500), "hr_sampler_name": _T(100), "hr_scheduler": _T(100), "hr_prompt": _T(),
+    "enable_hr": flag,
+    "firstphase_width": _I(0, 2048, 8),
+    "firstphase_height": _I(0, 2048, 8),
+    "hr_scale": _F(1, 8),
+    "hr_upscaler": _T(100),
+    "hr_second_pass_steps": _I(0, 150),
+    "hr_resize_x": _I(0, 4096),
+    "hr_resize_y": _I(0, 4096),
+    "hr_checkpoint_name": _T(500),
+    "hr_sampler_name": _T(100),
+    "hr_scheduler": _T(100),
+    "hr_prompt": _T(),
     "hr_negative_prompt": _T(),
 }
 IMG2IMG = COMMON | {
-    "resize_mode": _I(0, 3), "mask_blur": _I(0, 64), "mask_blur_x": _I(0, 64), "mask_blur_y": _I(0, 64), "mask_round": flag,
-    "inpainting_fill": _I(0, 3), "inpaint_full_res": flag, "inpaint_full_res_padding": _I(0, 1024),
-    "inpainting_mask_invert": _I(0, 1), "initial_noise_multiplier": _F(0, 2), "image_cfg_scale": _F(0, 24),
+    "resize_mode": _I(0, 3),
+    "mask_blur": _I(0, 64),
+    "mask_blur_x": _I(0, 64),
+    "mask_blur_y": _I(0, 64),
+    "mask_round": flag,
+    "inpainting_fill": _I(0, 3),
+    "inpaint_full_res": flag,
+    "inpaint_full_res_padding": _I(0, 1024),
+    "inpainting_mask_invert": _I(0, 1),
+    "initial_noise_multiplier": _F(0, 2),
+    "image_cfg_scale": _F(0, 24),
 }
 SETTINGS = {
-    "CLIP_stop_at_last_layers": _I(1, 12), "eta_ddim": _F(0, 1), "eta_ancestral": _F(0, 1), "s_min_uncond": _F(0, 15),
-    "skip_early_cond": _F(0, 1), "comma_padding_backtrack": _I(0, 74), "initial_noise_multiplier": _F(0, 1.5),
-    "img2img_extra_noise": _F(0, 1), "s_churn": _F(0, 100), "s_tmin": _F(0, 10), "s_tmax": _F(0, 999), "s_noise": _F(0, 1.1),
-    "sigma_min": _F(0, 2), "sigma_max": _F(0, 60), "rho": _F(0, 50), "eta_noise_seed_delta": _I(-(2 ** 31), 2 ** 31),
+    "CLIP_stop_at_last_layers": _I(1, 12),
+    "eta_ddim": _F(0, 1),
+    "eta_ancestral": _F(0, 1),
+    "s_min_uncond": _F(0, 15),
+    "skip_early_cond": _F(0, 1),
+    "comma_padding_backtrack": _I(0, 74),
+    "initial_noise_multiplier": _F(0, 1.5),
+    "img2img_extra_noise": _F(0, 1),
+    "s_churn": _F(0, 100),
+    "s_tmin": _F(0, 10),
+    "s_tmax": _F(0, 999),
+    "s_noise": _F(0, 1.1),
+    "sigma_min": _F(0, 2),
+    "sigma_max": _F(0, 60),
+    "rho": _F(0, 50),
+    "eta_noise_seed_delta": _I(-(2**31), 2**31),
 }
 CHOICES = {
-    "emphasis": ("None", "Ignore", "Original", "No norm"), "randn_source": ("GPU", "CPU"), "samples_format": ("png",),
+    "emphasis": ("None", "Ignore", "Original", "No norm"),
+    "randn_source": ("GPU", "CPU"),
+    "samples_format": ("png",),
     "show_progress_type": ("Full", "Approx cheap"),
 }
 
@@ -150,13 +213,22 @@ def check(fields: dict, is_img2img: bool) -> dict:
         checked[name] = rules[name](name, getattr(value, "value", value))
     width, height, batch = checked.get("width", 512), checked.get("height", 512), checked.get("batch_size", 1)
     if checked.get("enable_hr"):
-        x, y, scale = checked.get("hr_resize_x", 0), checked.get("hr_resize_y", 0), checked.get("hr_scale", 2.0)
-        big = max(x or y * width / height, width * scale if not (x or y) else 0), max(y or x * height / width, height * scale if not (x or y) else 0)
-        if max(big) > 4096:
-            raise FieldError("hr_resize_x" if x or y else "hr_scale", x or y or scale, "what keeps the picture's sides within 4096 pixels")
-        if min(big) < 64:
-            raise FieldError("hr_resize_x", x or y, "what keeps the picture's sides at 64 pixels or more")
-        width, height = big
+        width, height = _hires_size(checked, width, height)
     if batch * width * height > MAX_PIXELS:
-        raise FieldError("batch_size", batch, f"at most {int(MAX_PIXELS // (width * height))} pictures of {int(width)}x{int(height)} at once")
+        most = int(MAX_PIXELS // (width * height))
+        raise FieldError("batch_size", batch, f"at most {most} pictures of {int(width)}x{int(height)} at once")
     return checked
+
+
+def _hires_size(checked: dict, width: float, height: float) -> tuple[float, float]:
+    """Pixels of the hires pass. FieldError when it is tiny or huge."""
+    x, y, scale = checked.get("hr_resize_x", 0), checked.get("hr_resize_y", 0), checked.get("hr_scale", 2.0)
+    if not x and not y:
+        field, value, size = "hr_scale", scale, (width * scale, height * scale)
+    else:
+        field, value = ("hr_resize_x", x) if x else ("hr_resize_y", y)
+        factor = max(x / width, y / height)
+        size = width * factor, height * factor
+    if min(x or size[0], y or size[1]) < 64 or max(size) > 4096:
+        raise FieldError(field, value, "what keeps the sides of the picture from 64 to 4096 pixels")
+    return size

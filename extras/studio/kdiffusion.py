@@ -4,6 +4,7 @@
 torchsde, torchdiffeq, scipy, tqdm and one helper. So the package object is made from its spec and not
 executed, and its ``utils`` is replaced by that helper. If the whole package is loaded already, it is used.
 """
+
 from __future__ import annotations
 
 import contextlib

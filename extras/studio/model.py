@@ -1,4 +1,5 @@
 """The loaded model, in the shape that extensions of A1111 expect of `shared.sd_model`."""
+
 from __future__ import annotations
 
 import contextlib
@@ -31,11 +32,13 @@ class DiffusionWrapperXL(DiffusionWrapper):
         super().__init__(diffusion_model)
         # diffusers builds the vector from six numbers; here it arrives complete
         diffusion_model.get_aug_embed = lambda emb, encoder_hidden_states, added_cond_kwargs: (
-            diffusion_model.add_embedding(added_cond_kwargs["vector"].to(emb.dtype)))
+            diffusion_model.add_embedding(added_cond_kwargs["vector"].to(emb.dtype))
+        )
 
     def forward(self, x, t, c):
-        return self.diffusion_model(x, t, encoder_hidden_states=c["crossattn"],
-                                    added_cond_kwargs={"vector": c["vector"]}).sample
+        return self.diffusion_model(
+            x, t, encoder_hidden_states=c["crossattn"], added_cond_kwargs={"vector": c["vector"]}
+        ).sample
 
 
 class LatentDistribution:

@@ -5,9 +5,11 @@ sampler with the scheduler Simple (or Trailing), and 999, 749.25, 499.5, 249.75 
 Simple gives 999, 759, 499, 259, LCM's own grid. DDIM walks 751, 501, 251, 1 whatever the scheduler: A1111's
 timestep samplers ignore it.
 """
+
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from tqdm.auto import trange
@@ -50,9 +52,9 @@ def sample_ddim(model, x, timesteps, extra_args=None, callback=None, disable=Non
         a, a_prev = float(abar[t]), float(abar[t_prev])
         eps = model(x, t * ones, **extra_args)
         sigma = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)) ** 0.5
-        x0 = (x - (1 - a) ** 0.5 * eps) / a ** 0.5
+        x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5
         noise = randn_like(x)
-        x = a_prev ** 0.5 * x0 + (1 - a_prev - sigma ** 2) ** 0.5 * eps + sigma * noise
+        x = a_prev**0.5 * x0 + (1 - a_prev - sigma**2) ** 0.5 * eps + sigma * noise
         if callback is not None:
             callback({"x": x, "i": i, "sigma": 0, "sigma_hat": 0, "denoised": x0})
     return x
@@ -76,21 +78,73 @@ def _k(name, funcname, aliases, extra=(), **options) -> SamplerSpec:
 
 SAMPLERS: list[SamplerSpec] = [
     _k("DPM++ 2M", "sample_dpmpp_2m", ["k_dpmpp_2m"], scheduler="karras"),
-    _k("DPM++ SDE", "sample_dpmpp_sde", ["k_dpmpp_sde"], ["s_noise"], scheduler="karras", second_order=True, brownian_noise=True),
-    _k("DPM++ 2M SDE", "sample_dpmpp_2m_sde", ["k_dpmpp_2m_sde"], ["s_noise"], scheduler="exponential", brownian_noise=True),
-    _k("DPM++ 2M SDE Heun", "sample_dpmpp_2m_sde", ["k_dpmpp_2m_sde_heun"], ["s_noise"], scheduler="exponential",
-       brownian_noise=True, solver_type="heun"),
-    _k("DPM++ 2S a", "sample_dpmpp_2s_ancestral", ["k_dpmpp_2s_a"], ["s_noise"], scheduler="karras", uses_ensd=True,
-       second_order=True),
-    _k("DPM++ 3M SDE", "sample_dpmpp_3m_sde", ["k_dpmpp_3m_sde"], ["s_noise"], scheduler="exponential",
-       discard_next_to_last_sigma=True, brownian_noise=True),
+    _k(
+        "DPM++ SDE",
+        "sample_dpmpp_sde",
+        ["k_dpmpp_sde"],
+        ["s_noise"],
+        scheduler="karras",
+        second_order=True,
+        brownian_noise=True,
+    ),
+    _k(
+        "DPM++ 2M SDE",
+        "sample_dpmpp_2m_sde",
+        ["k_dpmpp_2m_sde"],
+        ["s_noise"],
+        scheduler="exponential",
+        brownian_noise=True,
+    ),
+    _k(
+        "DPM++ 2M SDE Heun",
+        "sample_dpmpp_2m_sde",
+        ["k_dpmpp_2m_sde_heun"],
+        ["s_noise"],
+        scheduler="exponential",
+        brownian_noise=True,
+        solver_type="heun",
+    ),
+    _k(
+        "DPM++ 2S a",
+        "sample_dpmpp_2s_ancestral",
+        ["k_dpmpp_2s_a"],
+        ["s_noise"],
+        scheduler="karras",
+        uses_ensd=True,
+        second_order=True,
+    ),
+    _k(
+        "DPM++ 3M SDE",
+        "sample_dpmpp_3m_sde",
+        ["k_dpmpp_3m_sde"],
+        ["s_noise"],
+        scheduler="exponential",
+        discard_next_to_last_sigma=True,
+        brownian_noise=True,
+    ),
     _k("Euler a", "sample_euler_ancestral", ["k_euler_a", "k_euler_ancestral"], uses_ensd=True),
     _k("Euler", "sample_euler", ["k_euler"], _CHURN),
     _k("LMS", "sample_lms", ["k_lms"]),
     _k("Heun", "sample_heun", ["k_heun"], _CHURN, second_order=True),
-    _k("DPM2", "sample_dpm_2", ["k_dpm_2"], _CHURN, scheduler="karras", discard_next_to_last_sigma=True, second_order=True),
-    _k("DPM2 a", "sample_dpm_2_ancestral", ["k_dpm_2_a"], ["s_noise"], scheduler="karras", discard_next_to_last_sigma=True,
-       uses_ensd=True, second_order=True),
+    _k(
+        "DPM2",
+        "sample_dpm_2",
+        ["k_dpm_2"],
+        _CHURN,
+        scheduler="karras",
+        discard_next_to_last_sigma=True,
+        second_order=True,
+    ),
+    _k(
+        "DPM2 a",
+        "sample_dpm_2_ancestral",
+        ["k_dpm_2_a"],
+        ["s_noise"],
+        scheduler="karras",
+        discard_next_to_last_sigma=True,
+        uses_ensd=True,
+        second_order=True,
+    ),
     _k("DPM fast", "sample_dpm_fast", ["k_dpm_fast"], ["s_noise"], uses_ensd=True),
     _k("DPM adaptive", "sample_dpm_adaptive", ["k_dpm_ad"], uses_ensd=True),
     SamplerSpec("DDIM", sample_ddim, ["ddim"], {}, FAMILY_TIMESTEPS),

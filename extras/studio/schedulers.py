@@ -8,10 +8,11 @@ What they give for 4 steps on a model of 1000 training steps, as training steps:
     Normal, Uniform 999 666 333 0
     Trailing        999 749 499 249         ours: the trailing grid for any n (Lin et al., arXiv 2305.08891)
 """
+
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable
+from collections.abc import Callable
 
 import torch
 
@@ -38,8 +39,10 @@ def _from_timesteps(t: torch.Tensor, inner_model, device) -> torch.Tensor:
 def _ends(inner_model, sigma_min, sigma_max) -> tuple[float, float]:
     """Training steps of the largest and of the smallest sigma."""
     like = inner_model.sigmas
-    return tuple(float(inner_model.sigma_to_t(torch.tensor(s, device=like.device, dtype=like.dtype)))
-                 for s in (sigma_max, sigma_min))
+    return tuple(
+        float(inner_model.sigma_to_t(torch.tensor(s, device=like.device, dtype=like.dtype)))
+        for s in (sigma_max, sigma_min)
+    )
 
 
 def uniform(n, sigma_min, sigma_max, inner_model, device):

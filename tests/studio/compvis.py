@@ -1,4 +1,5 @@
 """Random checkpoints in the CompVis single-file layout: the architectures without the training."""
+
 from __future__ import annotations
 
 import torch
@@ -32,7 +33,7 @@ class _Weights(dict):
 
     def tensor(self, name, *shape, scale=1.0):
         fan = max(1, int(torch.tensor(shape[1:]).prod())) if len(shape) > 1 else 1
-        self[name] = torch.randn(shape, generator=self.generator) * scale / fan ** 0.5
+        self[name] = torch.randn(shape, generator=self.generator) * scale / fan**0.5
 
     def layer(self, name, *shape, bias=True, scale=1.0):
         self.tensor(f"{name}.weight", *shape, scale=scale)

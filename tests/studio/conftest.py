@@ -1,4 +1,5 @@
 """A Studio with a random doodle model and an extension that records what is called."""
+
 from __future__ import annotations
 
 import shutil
@@ -34,13 +35,18 @@ def extension_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def engine(models_dir, extension_dir, tmp_path_factory):
     from extras.studio.engine import Engine
-    return Engine(models_dir, extension_dir, tmp_path_factory.mktemp("outputs"), ckpt=models_dir / "alpha.safetensors").load()
+
+    return Engine(
+        models_dir, extension_dir, tmp_path_factory.mktemp("outputs"), ckpt=models_dir / "alpha.safetensors"
+    ).load()
 
 
 @pytest.fixture
 def recorder(engine):
     """The recording script's module, emptied; its callbacks and misbehaviour are undone afterwards."""
-    module = next(d.module for d in __import__("modules.scripts").scripts.scripts_data if d.script_class.__name__ == "Recorder")
+    module = next(
+        d.module for d in __import__("modules.scripts").scripts.scripts_data if d.script_class.__name__ == "Recorder"
+    )
     module.reset()
     yield module
     module.reset()
@@ -55,6 +61,7 @@ def options(engine):
         for key, value in values.items():
             assert key in engine.opts.data_labels, key
             engine.opts.data[key] = value
+
     yield change
     engine.opts.data.update(before)
 
@@ -62,8 +69,21 @@ def options(engine):
 @pytest.fixture
 def draw(engine):
     """draw(**fields) runs a small txt2img (or img2img when init_images is given) and returns Processed."""
+
     def run(script_args=None, **fields):
-        fields = {"prompt": "a nerd", "steps": 2, "width": 64, "height": 64, "seed": 7, "cfg_scale": 1, "sampler_name": "Euler",
-                  "scheduler": "Simple", "do_not_save_samples": True, "do_not_save_grid": True, **fields}
+        fields = {
+            "prompt": "a nerd",
+            "steps": 2,
+            "width": 64,
+            "height": 64,
+            "seed": 7,
+            "cfg_scale": 1,
+            "sampler_name": "Euler",
+            "scheduler": "Simple",
+            "do_not_save_samples": True,
+            "do_not_save_grid": True,
+            **fields,
+        }
         return (engine.img2img if "init_images" in fields else engine.txt2img)(fields, script_args)
+
     return run

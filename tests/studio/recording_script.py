@@ -1,4 +1,5 @@
 """An extension's script that writes down every call. Loaded by the host as scripts/recorder.py."""
+
 import sys
 
 import gradio as gr
@@ -49,8 +50,11 @@ class Recorder(scripts.Script):
         word = gr.Textbox(value="plain", label="Word", elem_id=self.elem_id("word"))
         number = gr.Slider(minimum=0, maximum=10, step=0.5, value=2.5, label="Number")
         tick = gr.Checkbox(value=False, label="Tick")
-        self.infotext_fields = [(word, "Recorder word"), (number, "Recorder number"),
-                                (tick, lambda d: "Recorder tick" in d)]
+        self.infotext_fields = [
+            (word, "Recorder word"),
+            (number, "Recorder number"),
+            (tick, lambda d: "Recorder tick" in d),
+        ]
         return [word, number, tick]
 
     def setup(self, p, *args):
@@ -116,6 +120,7 @@ class Chosen(scripts.Script):
 
     def run(self, p, times):
         from modules.processing import process_images
+
         note("run", times=times)
         p.n_iter = int(times)
         return process_images(p)
@@ -123,9 +128,17 @@ class Chosen(scripts.Script):
 
 def _denoiser(params_):
     params.append(params_)
-    note("cfg_denoiser", step=params_.denoiser.step, total=params_.denoiser.total_steps, rows=params_.x.shape[0],
-         sigma=params_.sigma.clone(), sampling_step=params_.sampling_step, denoiser=params_.denoiser,
-         text_cond=params_.text_cond, text_uncond=params_.text_uncond)
+    note(
+        "cfg_denoiser",
+        step=params_.denoiser.step,
+        total=params_.denoiser.total_steps,
+        rows=params_.x.shape[0],
+        sigma=params_.sigma.clone(),
+        sampling_step=params_.sampling_step,
+        denoiser=params_.denoiser,
+        text_cond=params_.text_cond,
+        text_uncond=params_.text_uncond,
+    )
 
 
 script_callbacks.on_cfg_denoiser(_denoiser)

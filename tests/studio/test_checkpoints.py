@@ -1,4 +1,5 @@
 """Files that open, and files that do not, each with a message that says why."""
+
 from __future__ import annotations
 
 import pickle
@@ -21,19 +22,34 @@ def files(tmp_path_factory):
     return {name: getattr(compvis, name)(folder / f"{name}.safetensors") for name in ("doodle", "sd1", "sd2", "sdxl")}
 
 
-@pytest.mark.parametrize("name, family, context, parameterization, scale", [
-    ("doodle", "sd1", 64, "v", 0.18215), ("sd1", "sd1", 768, "eps", 0.18215), ("sd2", "sd2", 1024, None, 0.18215),
-    ("sdxl", "sdxl", 2048, "eps", 0.13025)])
+@pytest.mark.parametrize(
+    "name, family, context, parameterization, scale",
+    [
+        ("doodle", "sd1", 64, "v", 0.18215),
+        ("sd1", "sd1", 768, "eps", 0.18215),
+        ("sd2", "sd2", 1024, None, 0.18215),
+        ("sdxl", "sdxl", 2048, "eps", 0.13025),
+    ],
+)
 def test_families_are_recognised_by_shape(files, name, family, context, parameterization, scale):
     arch = architectures.inspect(files[name])
-    assert (arch.family, arch.unet["cross_attention_dim"], arch.parameterization, arch.scale_factor) == (family, context, parameterization, scale)
+    assert (arch.family, arch.unet["cross_attention_dim"], arch.parameterization, arch.scale_factor) == (
+        family,
+        context,
+        parameterization,
+        scale,
+    )
 
 
 def test_the_doodle_architecture(files):
     arch = architectures.inspect(files["doodle"])
     assert arch.unet["block_out_channels"] == [64, 128, 128] and arch.unet["attention_head_dim"] == 4
     assert arch.unet["down_block_types"] == ["CrossAttnDownBlock2D"] * 3 and arch.vae["block_out_channels"] == [64] * 4
-    assert arch.text[0]["hidden_size"] == 64 and arch.text[0]["num_attention_heads"] == 4 and arch.text[0]["num_hidden_layers"] == 2
+    assert (
+        arch.text[0]["hidden_size"] == 64
+        and arch.text[0]["num_attention_heads"] == 4
+        and arch.text[0]["num_hidden_layers"] == 2
+    )
 
 
 def test_sdxls_architecture(files):
@@ -47,7 +63,9 @@ def test_sdxls_architecture(files):
 def test_every_tensor_of_the_network_is_used(files, name):
     model, folder, encoders = checkpoints.load(files[name], TOKENIZER)
     tensors = load_file(str(files[name]))
-    stored = sum(v.numel() for k, v in tensors.items() if k.startswith(("model.diffusion_model.", "first_stage_model.")))
+    stored = sum(
+        v.numel() for k, v in tensors.items() if k.startswith(("model.diffusion_model.", "first_stage_model."))
+    )
     assert sum(p.numel() for m in (model.model, model.first_stage_model) for p in m.parameters()) == stored
     first = tensors["model.diffusion_model.input_blocks.0.0.weight"].float()
     assert torch.equal(model.model.diffusion_model.conv_in.weight, first)
@@ -58,13 +76,28 @@ def test_every_tensor_of_the_network_is_used(files, name):
 @pytest.mark.parametrize("name, width", [("sd1", 768), ("sd2", 1024), ("sdxl", 2048)])
 def test_other_families_draw_too(files, models_dir, extension_dir, tmp_path, name, width):
     from extras.studio.engine import Engine
+
     engine = Engine(models_dir, extension_dir, tmp_path, ckpt=files[name]).load()
     engine_calls = []
-    handle = engine.model.model.register_forward_pre_hook(lambda m, a, kw: engine_calls.append((a, kw)), with_kwargs=True)
+    handle = engine.model.model.register_forward_pre_hook(
+        lambda m, a, kw: engine_calls.append((a, kw)), with_kwargs=True
+    )
     try:
-        res = engine.txt2img({"prompt": "a (cat:1.2), " * 30, "negative_prompt": "", "steps": 2, "width": 64, "height": 64, "seed": 1,
-                              "sampler_name": "Euler", "cfg_scale": 3, "do_not_save_samples": True,
-                              "do_not_save_grid": True, "batch_size": 2})
+        res = engine.txt2img(
+            {
+                "prompt": "a (cat:1.2), " * 30,
+                "negative_prompt": "",
+                "steps": 2,
+                "width": 64,
+                "height": 64,
+                "seed": 1,
+                "sampler_name": "Euler",
+                "cfg_scale": 3,
+                "do_not_save_samples": True,
+                "do_not_save_grid": True,
+                "batch_size": 2,
+            }
+        )
     finally:
         handle.remove()
     assert len(res.images) == 2 and res.images[0].size == (64, 64)
@@ -137,7 +170,11 @@ def test_pickles_are_never_read(tmp_path):
 
 def test_not_safetensors(tmp_path):
     path = tmp_path / "x.safetensors"
-    for data in (b"\xff" * 100, struct.pack("<Q", 20) + b"not json at all, sorry", struct.pack("<Q", 2) + b"[]" + b"\0" * 9):
+    for data in (
+        b"\xff" * 100,
+        struct.pack("<Q", 20) + b"not json at all, sorry",
+        struct.pack("<Q", 2) + b"[]" + b"\0" * 9,
+    ):
         path.write_bytes(data)
         _refused(path, "not a safetensors file")
     other = tmp_path / "x.txt"
@@ -145,19 +182,33 @@ def test_not_safetensors(tmp_path):
     _refused(other, ".txt")
 
 
-@pytest.mark.parametrize("keys, word", [
-    (["double_blocks.0.img_attn.qkv.weight"], "Flux"), (["lora_unet_down.lora_down.weight"], "LoRA"),
-    (["model.diffusion_model.joint_blocks.0.x"], "Stable Diffusion 3"), (["what.is.this"], "no model.diffusion_model")])
+@pytest.mark.parametrize(
+    "keys, word",
+    [
+        (["double_blocks.0.img_attn.qkv.weight"], "Flux"),
+        (["lora_unet_down.lora_down.weight"], "LoRA"),
+        (["model.diffusion_model.joint_blocks.0.x"], "Stable Diffusion 3"),
+        (["what.is.this"], "no model.diffusion_model"),
+    ],
+)
 def test_unknown_architectures(tmp_path, keys, word):
     path = tmp_path / "x.safetensors"
     save_file({k: torch.zeros(2, 2) for k in keys}, str(path))
     _refused(path, "architecture is unknown", word)
 
 
-@pytest.mark.parametrize("drop, word", [
-    ("first_stage_model.", "no VAE"), ("cond_stage_model.", "no text encoder"), ("model.diffusion_model.middle_block", "cross-attention"),
-    ("model.diffusion_model.output_blocks.0.0.in_layers", "lacks"), ("model.diffusion_model.out.", "lacks"),
-    ("first_stage_model.decoder.mid", "VAE lacks"), ("cond_stage_model.transformer.text_model.final_layer_norm", "text encoder lacks")])
+@pytest.mark.parametrize(
+    "drop, word",
+    [
+        ("first_stage_model.", "no VAE"),
+        ("cond_stage_model.", "no text encoder"),
+        ("model.diffusion_model.middle_block", "cross-attention"),
+        ("model.diffusion_model.output_blocks.0.0.in_layers", "lacks"),
+        ("model.diffusion_model.out.", "lacks"),
+        ("first_stage_model.decoder.mid", "VAE lacks"),
+        ("cond_stage_model.transformer.text_model.final_layer_norm", "text encoder lacks"),
+    ],
+)
 def test_incomplete(files, tmp_path, drop, word):
     tensors = {k: v for k, v in load_file(str(files["doodle"])).items() if not k.startswith(drop)}
     path = tmp_path / "x.safetensors"
@@ -187,6 +238,7 @@ def test_no_tokenizer(files, tmp_path):
 
 def test_a_bad_checkpoint_leaves_the_loaded_one(engine, tmp_path, draw):
     from modules import sd_models
+
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"\x80\x02nonsense")
     before = draw().images[0]

@@ -1,4 +1,5 @@
 """What an extension may rely on: the order of the methods, its arguments, and that its errors are swallowed."""
+
 from __future__ import annotations
 
 import sys
@@ -7,8 +8,11 @@ import pytest
 import torch
 
 
-def test_scripts_are_executed_with_their_root_on_the_path_and_not_registered_as_modules(engine, extension_dir, recorder):
+def test_scripts_are_executed_with_their_root_on_the_path_and_not_registered_as_modules(
+    engine, extension_dir, recorder
+):
     from modules import scripts
+
     assert recorder.ANSWER == 42
     assert recorder.BASEDIR == recorder.ROOT_ON_PATH == str(extension_dir)
     assert str(extension_dir) not in sys.path
@@ -18,6 +22,7 @@ def test_scripts_are_executed_with_their_root_on_the_path_and_not_registered_as_
 
 def test_a_script_that_cannot_be_loaded_is_reported_and_the_others_work(engine):
     from modules import errors
+
     assert any("cannot be loaded" in r["exception"] for r in errors.get_exceptions())
     assert [s.title() for s in engine.scripts_txt2img.alwayson_scripts] == ["Recorder"]
 
@@ -26,9 +31,20 @@ def test_method_order(draw, recorder):
     draw(n_iter=2, steps=2)
     once = ["setup", "before_process", "process"]
     call = ["cfg_denoiser", "cfg_denoised", "cfg_after_cfg"]
-    batch = ["before_process_batch", "after_extra_networks_activate", "process_batch", "process_before_every_sampling",
-             *call, *call, "post_sample", "postprocess_batch", "postprocess_batch_list", "postprocess_image",
-             "postprocess_maskoverlay", "postprocess_image_after_composite"]
+    batch = [
+        "before_process_batch",
+        "after_extra_networks_activate",
+        "process_batch",
+        "process_before_every_sampling",
+        *call,
+        *call,
+        "post_sample",
+        "postprocess_batch",
+        "postprocess_batch_list",
+        "postprocess_image",
+        "postprocess_maskoverlay",
+        "postprocess_image_after_composite",
+    ]
     assert recorder.names() == [*once, *batch, *batch, "postprocess"]
 
 
@@ -51,10 +67,27 @@ def test_override_settings_hold_during_the_run_only(draw, recorder, engine):
     assert seen == [1, 2] and engine.opts.CLIP_stop_at_last_layers == 1
 
 
-@pytest.mark.parametrize("method", ["setup", "before_process", "process", "before_process_batch", "process_batch",
-                                    "after_extra_networks_activate", "process_before_every_sampling", "post_sample",
-                                    "postprocess_batch", "postprocess_batch_list", "postprocess_image", "postprocess",
-                                    "postprocess_maskoverlay", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "setup",
+        "before_process",
+        "process",
+        "before_process_batch",
+        "process_batch",
+        "after_extra_networks_activate",
+        "process_before_every_sampling",
+        "post_sample",
+        "postprocess_batch",
+        "postprocess_batch_list",
+        "postprocess_image",
+        "postprocess",
+        "postprocess_maskoverlay",
+        "cfg_denoiser",
+        "cfg_denoised",
+        "cfg_after_cfg",
+    ],
+)
 def test_errors_of_a_script_are_swallowed_and_printed(draw, recorder, method, capsys):
     clean = draw().images[0]
     recorder.reset()
@@ -85,12 +118,13 @@ def test_an_error_in_the_network_reaches_the_caller_without_postprocess(draw, re
 def test_arguments_are_the_scripts_own_slice(draw, recorder, engine):
     args = engine.default_script_args("txt2img")
     script = engine.scripts_txt2img.script("RECORDER")
-    assert args[script.args_from:script.args_to] == ["plain", 2.5, False]
-    args[script.args_from] = "hello, world: \"x\""
+    assert args[script.args_from : script.args_to] == ["plain", 2.5, False]
+    args[script.args_from] = 'hello, world: "x"'
     res = draw(script_args=args)
-    assert recorder.of("process")[0]["args"] == ("hello, world: \"x\"", 2.5, False)
+    assert recorder.of("process")[0]["args"] == ('hello, world: "x"', 2.5, False)
     from modules.infotext_utils import parse_generation_parameters
-    assert parse_generation_parameters(res.infotexts[0])["Recorder word"] == "hello, world: \"x\""
+
+    assert parse_generation_parameters(res.infotexts[0])["Recorder word"] == 'hello, world: "x"'
 
 
 def test_a_selectable_script_runs_instead(draw, recorder, engine):
@@ -132,6 +166,7 @@ def test_script_info(engine):
 
 def test_ui_may_be_built_again_and_again(engine):
     import gradio as gr
+
     first = [s.args_from for s in engine.scripts_txt2img.scripts]
     with gr.Blocks():
         inputs = engine.scripts_txt2img.setup_ui(False)
@@ -147,7 +182,9 @@ def test_callbacks_can_be_removed():
 
     script_callbacks.on_cfg_denoiser(listener)
     script_callbacks.remove_callbacks_for_function(listener)
-    script_callbacks.cfg_denoiser_callback(None) if not script_callbacks.callback_map["callbacks_cfg_denoiser"] else None
+    script_callbacks.cfg_denoiser_callback(None) if not script_callbacks.callback_map[
+        "callbacks_cfg_denoiser"
+    ] else None
     script_callbacks.on_cfg_denoised(listener)
     script_callbacks.remove_current_script_callbacks()
     assert all(c.callback is not listener for cs in script_callbacks.callback_map.values() for c in cs)

@@ -1,4 +1,5 @@
 """The prompt language: editing, alternation, emphasis, AND, chunks; and prompts made to break it."""
+
 from __future__ import annotations
 
 import time
@@ -17,33 +18,36 @@ from modules.prompt_attention import parse_prompt_attention  # noqa: E402
 from modules.prompt_schedule import schedule  # noqa: E402
 
 
-@pytest.mark.parametrize("prompt, steps, expected", [
-    ("plain text", 10, [[10, "plain text"]]),
-    ("", 10, [[10, ""]]),
-    ("a [cat:3] b", 10, [[3, "a  b"], [10, "a cat b"]]),
-    ("a [cat: .5 ] b", 10, [[5, "a  b"], [10, "a cat b"]]),
-    ("[cat:dog:3]", 10, [[3, "cat"], [10, "dog"]]),
-    ("[cat::3]", 10, [[3, "cat"], [10, ""]]),
-    ("[:dog:3]", 10, [[3, ""], [10, "dog"]]),
-    ("x[a:[b:c:6]:2]y", 10, [[2, "xay"], [6, "xby"], [10, "xcy"]]),
-    ("[(a:1.3):4]", 10, [[4, ""], [10, "(a:1.3)"]]),
-    ("[[deep]]:2]", 10, [[10, "[[deep]]:2]"]]),
-    ("[[[deep]]:2]", 10, [[2, ""], [10, "[[deep]]"]]),
-    ("[cat:dog:0]", 10, [[10, "dog"]]),
-    ("[cat:dog:-3]", 10, [[10, "dog"]]),
-    ("[cat:dog:99]", 10, [[10, "cat"]]),
-    ("[cat|dog]", 3, [[1, "cat"], [2, "dog"], [3, "cat"]]),
-    ("[fe|]male", 2, [[1, "female"], [2, "male"]]),
-    ("[a||b]", 3, [[1, "a"], [2, ""], [3, "b"]]),
-    ("[a|(b:1.1)]", 2, [[1, "a"], [2, "(b:1.1)"]]),
-    (r"a \[b:3\] \(c\)", 10, [[10, r"a \[b:3\] \(c\)"]]),
-    ("(a:1.2) [b]", 10, [[10, "(a:1.2) [b]"]]),
-    ("((a][:b:c [d:3]", 10, [[3, "((a][:b:c "], [10, "((a][:b:c d"]]),
-    ("unbalanced [a:b", 10, [[10, "unbalanced [a:b"]]),
-    ("no | here [a:b:3]", 10, [[10, "no | here [a:b:3]"]]),
-    ("[a:b:3]\\", 10, [[10, "[a:b:3]\\"]]),
-    ("[a:b:1e1]", 20, [[10, "a"], [20, "b"]]),
-])
+@pytest.mark.parametrize(
+    "prompt, steps, expected",
+    [
+        ("plain text", 10, [[10, "plain text"]]),
+        ("", 10, [[10, ""]]),
+        ("a [cat:3] b", 10, [[3, "a  b"], [10, "a cat b"]]),
+        ("a [cat: .5 ] b", 10, [[5, "a  b"], [10, "a cat b"]]),
+        ("[cat:dog:3]", 10, [[3, "cat"], [10, "dog"]]),
+        ("[cat::3]", 10, [[3, "cat"], [10, ""]]),
+        ("[:dog:3]", 10, [[3, ""], [10, "dog"]]),
+        ("x[a:[b:c:6]:2]y", 10, [[2, "xay"], [6, "xby"], [10, "xcy"]]),
+        ("[(a:1.3):4]", 10, [[4, ""], [10, "(a:1.3)"]]),
+        ("[[deep]]:2]", 10, [[10, "[[deep]]:2]"]]),
+        ("[[[deep]]:2]", 10, [[2, ""], [10, "[[deep]]"]]),
+        ("[cat:dog:0]", 10, [[10, "dog"]]),
+        ("[cat:dog:-3]", 10, [[10, "dog"]]),
+        ("[cat:dog:99]", 10, [[10, "cat"]]),
+        ("[cat|dog]", 3, [[1, "cat"], [2, "dog"], [3, "cat"]]),
+        ("[fe|]male", 2, [[1, "female"], [2, "male"]]),
+        ("[a||b]", 3, [[1, "a"], [2, ""], [3, "b"]]),
+        ("[a|(b:1.1)]", 2, [[1, "a"], [2, "(b:1.1)"]]),
+        (r"a \[b:3\] \(c\)", 10, [[10, r"a \[b:3\] \(c\)"]]),
+        ("(a:1.2) [b]", 10, [[10, "(a:1.2) [b]"]]),
+        ("((a][:b:c [d:3]", 10, [[3, "((a][:b:c "], [10, "((a][:b:c d"]]),
+        ("unbalanced [a:b", 10, [[10, "unbalanced [a:b"]]),
+        ("no | here [a:b:3]", 10, [[10, "no | here [a:b:3]"]]),
+        ("[a:b:3]\\", 10, [[10, "[a:b:3]\\"]]),
+        ("[a:b:1e1]", 20, [[10, "a"], [20, "b"]]),
+    ],
+)
 def test_schedules(prompt, steps, expected):
     assert schedule(prompt, steps) == expected
 
@@ -55,23 +59,26 @@ def test_schedules_of_the_hires_pass():
     assert schedule("[a:b:.5]", 10, 8, use_old_scheduling=True) == [[5, "a"], [10, "b"]]
 
 
-@pytest.mark.parametrize("prompt, expected", [
-    ("", [["", 1.0]]),
-    ("a (b) c", [["a ", 1.0], ["b", 1.1], [" c", 1.0]]),
-    ("(b:1.5)", [["b", 1.5]]),
-    ("[b]", [["b", 1 / 1.1]]),
-    ("((b))", [["b", 1.1 * 1.1]]),
-    ("(a [b] c:2)", [["a ", 2.0], ["b", 2 / 1.1], [" c", 2.0]]),
-    (r"\(a\) \\", [["(a) \\", 1.0]]),
-    ("(open", [["open", 1.1]]),
-    ("close)", [["close)", 1.0]]),
-    ("(a)(b)", [["ab", 1.1]]),
-    ("(a:-1)", [["a", -1.0]]),
-    ("a BREAK b", [["a", 1.0], ["BREAK", -1], ["b", 1.0]]),
-    ("aBREAKb", [["aBREAKb", 1.0]]),
-    ("(a:1.2.3)", [["a:1.2.3)", 1.1]]),
-    ("a:1.3)", [["a:1.3)", 1.0]]),
-])
+@pytest.mark.parametrize(
+    "prompt, expected",
+    [
+        ("", [["", 1.0]]),
+        ("a (b) c", [["a ", 1.0], ["b", 1.1], [" c", 1.0]]),
+        ("(b:1.5)", [["b", 1.5]]),
+        ("[b]", [["b", 1 / 1.1]]),
+        ("((b))", [["b", 1.1 * 1.1]]),
+        ("(a [b] c:2)", [["a ", 2.0], ["b", 2 / 1.1], [" c", 2.0]]),
+        (r"\(a\) \\", [["(a) \\", 1.0]]),
+        ("(open", [["open", 1.1]]),
+        ("close)", [["close)", 1.0]]),
+        ("(a)(b)", [["ab", 1.1]]),
+        ("(a:-1)", [["a", -1.0]]),
+        ("a BREAK b", [["a", 1.0], ["BREAK", -1], ["b", 1.0]]),
+        ("aBREAKb", [["aBREAKb", 1.0]]),
+        ("(a:1.2.3)", [["a:1.2.3)", 1.1]]),
+        ("a:1.3)", [["a:1.3)", 1.0]]),
+    ],
+)
 def test_emphasis(prompt, expected):
     got = parse_prompt_attention(prompt)
     assert [t for t, _ in got] == [t for t, _ in expected]
@@ -79,7 +86,12 @@ def test_emphasis(prompt, expected):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(["a", " ", "(", ")", "[", "]", ":", "|", "\\", "3", ".5", "1.2", ",", "BREAK", "AND", "\n"]), max_size=30))
+@given(
+    st.lists(
+        st.sampled_from(["a", " ", "(", ")", "[", "]", ":", "|", "\\", "3", ".5", "1.2", ",", "BREAK", "AND", "\n"]),
+        max_size=30,
+    )
+)
 def test_no_prompt_breaks_the_parsers(parts):
     prompt = "".join(parts)
     for args in ((4,), (4, 3), (4, None, True)):
@@ -91,8 +103,19 @@ def test_no_prompt_breaks_the_parsers(parts):
     assert len(flat) >= 1 and all(i < len(flat) for i, _ in per_prompt[0])
 
 
-@pytest.mark.parametrize("prompt", ["(" * 20000, "[" * 20000, "[a:" * 5000, "[a|" * 5000, "[" * 3000 + "a" + "]" * 3000,
-                                    "(a:1.1)" * 3000, "[a:b:3]" * 2000, ":" * 20000])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "(" * 20000,
+        "[" * 20000,
+        "[a:" * 5000,
+        "[a|" * 5000,
+        "[" * 3000 + "a" + "]" * 3000,
+        "(a:1.1)" * 3000,
+        "[a:b:3]" * 2000,
+        ":" * 20000,
+    ],
+)
 def test_enormous_prompts_take_no_time_and_no_stack(prompt):
     start = time.perf_counter()
     schedule(prompt, 4)
@@ -100,14 +123,17 @@ def test_enormous_prompts_take_no_time_and_no_stack(prompt):
     assert time.perf_counter() - start < 10
 
 
-@pytest.mark.parametrize("prompt, expected", [
-    ("a AND b", [("a", 1.0), (" b", 1.0)]),
-    ("a :0.5 AND b:-2", [("a", 0.5), (" b", -2.0)]),
-    ("android AND ANDy", [("android", 1.0), (" ANDy", 1.0)]),
-    ("x AND x", [("x", 1.0), (" x", 1.0)]),
-    ("", [("", 1.0)]),
-    ("AND", [("", 1.0), ("", 1.0)]),
-])
+@pytest.mark.parametrize(
+    "prompt, expected",
+    [
+        ("a AND b", [("a", 1.0), (" b", 1.0)]),
+        ("a :0.5 AND b:-2", [("a", 0.5), (" b", -2.0)]),
+        ("android AND ANDy", [("android", 1.0), (" ANDy", 1.0)]),
+        ("x AND x", [("x", 1.0), (" x", 1.0)]),
+        ("", [("", 1.0)]),
+        ("AND", [("", 1.0), ("", 1.0)]),
+    ],
+)
 def test_AND(prompt, expected):
     per_prompt, flat, _ = prompt_parser.get_multicond_prompt_list([prompt])
     assert [(flat[i], w) for i, w in per_prompt[0]] == expected
@@ -156,7 +182,9 @@ def test_break_starts_a_new_chunk(clip):
 def test_a_full_chunk_is_cut_at_a_comma(clip, options):
     line = " ".join(["cat"] * 70) + ", " + " ".join(["dog"] * 10)
     cut, _ = clip.tokenize_line(line)
-    assert cut[0].tokens[72:] == [49407] * 5 and len([t for t in cut[1].tokens if t == clip.tokenize(["dog"])[0][0]]) == 10
+    assert (
+        cut[0].tokens[72:] == [49407] * 5 and len([t for t in cut[1].tokens if t == clip.tokenize(["dog"])[0][0]]) == 10
+    )
     options(comma_padding_backtrack=0)
     plain, _ = clip.tokenize_line(line)
     assert plain[0].tokens.count(clip.tokenize(["dog"])[0][0]) == 4
@@ -175,6 +203,7 @@ def test_emphasis_scales_vectors_and_restores_the_mean(clip, options):
 
 def test_an_encoder_whose_mean_is_zero_does_not_give_nan():
     from modules.sd_emphasis import EmphasisOriginal
+
     emphasis = EmphasisOriginal()
     emphasis.z, emphasis.multipliers = torch.zeros(1, 3, 2), torch.ones(1, 3)
     emphasis.after_transformers()
@@ -192,6 +221,7 @@ def test_clip_skip(clip, options):
 
 def test_the_token_counter(engine):
     from modules import ui
+
     assert ">3/75<" in ui.update_token_counter("a pink cat", 4)
     assert ">76/150<" in ui.update_negative_prompt_token_counter("cat " * 76, 4, [])
     assert "<b>" not in ui.update_token_counter("<b>", 4)

@@ -1,4 +1,5 @@
 """The rows of a model call, and what the denoiser says about where the sampling is."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_conds_first_then_one_uncond_per_image_at_cfg_1_too(draw, calls, engine)
     for cfg in (1, 7):
         calls.clear()
         draw(prompt="a nerd", negative_prompt="glasses", batch_size=2, cfg_scale=cfg, steps=1)
-        (rows, context, _), = calls
+        ((rows, context, _),) = calls
         assert rows == 4
         nerd, glasses = _encode(engine, "a nerd"), _encode(engine, "glasses")
         for row, expected in enumerate([nerd, nerd, glasses, glasses]):
@@ -45,13 +46,16 @@ def test_cfg_1_is_the_conditional_prediction(draw):
 
 def test_AND_parts_come_image_by_image(draw, calls, recorder, engine):
     draw(prompt="a cat AND a dog :0.5", negative_prompt="fish", batch_size=2, steps=1, cfg_scale=5)
-    (rows, context, x), = calls
+    ((rows, context, x),) = calls
     assert rows == 6
     cat, dog, fish = (_encode(engine, t) for t in ("a cat ", " a dog", "fish"))
     for row, expected in enumerate([cat, dog, cat, dog, fish, fish]):
         assert torch.equal(context[row], expected)
-    assert torch.equal(x[0], x[1]) and torch.equal(x[0], x[4]) and torch.equal(x[2], x[5]) and not torch.equal(x[0], x[2])
+    assert (
+        torch.equal(x[0], x[1]) and torch.equal(x[0], x[4]) and torch.equal(x[2], x[5]) and not torch.equal(x[0], x[2])
+    )
     from modules import prompt_parser
+
     denoiser = recorder.params[0].denoiser
     conds_list, _ = prompt_parser.reconstruct_multicond_batch(denoiser.sampler.sampler_extra_args["cond"], 0)
     assert conds_list == [[(0, 1.0), (1, 0.5)], [(2, 1.0), (3, 0.5)]]
@@ -59,6 +63,7 @@ def test_AND_parts_come_image_by_image(draw, calls, recorder, engine):
 
 def test_AND_weights_combine_as_the_formula_says(engine):
     from modules.sd_samplers_cfg_denoiser import CFGDenoiser
+
     x_out = torch.arange(5.0).reshape(5, 1, 1, 1)  # image 0: rows 0, 1; image 1: row 2; unconds 3, 4
     got = CFGDenoiser.combine_denoised(None, x_out, [[(0, 1.0), (1, 0.5)], [(2, 1.0)]], torch.zeros(2, 77, 4), 2.0)
     assert got.flatten().tolist() == [3 + 2 * (0 - 3) + 1 * (1 - 3), 4 + 2 * (2 - 4)]
@@ -105,9 +110,17 @@ def test_ngms_and_skip_early_drop_the_uncond_rows_but_callbacks_see_all(draw, ca
     assert [rows for rows, _, _ in calls] == [1, 1, 1, 2]
 
 
-@pytest.mark.parametrize("sampler, steps, made, total, lagging", [
-    ("Euler", 4, 4, 4, [0, 0, 1, 2]), ("Heun", 4, 7, 8, [0, 0, 0, 1, 1, 2, 2]), ("DPM++ 2M", 4, 4, 4, [0, 0, 1, 2]),
-    ("DPM++ SDE", 4, 7, 8, None), ("DDIM", 4, 3, 4, None), ("LCM", 4, 4, 4, None)])
+@pytest.mark.parametrize(
+    "sampler, steps, made, total, lagging",
+    [
+        ("Euler", 4, 4, 4, [0, 0, 1, 2]),
+        ("Heun", 4, 7, 8, [0, 0, 0, 1, 1, 2, 2]),
+        ("DPM++ 2M", 4, 4, 4, [0, 0, 1, 2]),
+        ("DPM++ SDE", 4, 7, 8, None),
+        ("DDIM", 4, 3, 4, None),
+        ("LCM", 4, 4, 4, None),
+    ],
+)
 def test_step_counts_calls_and_total_steps_is_what_is_expected(draw, recorder, sampler, steps, made, total, lagging):
     draw(sampler_name=sampler, steps=steps)
     seen = recorder.of("cfg_denoiser")
@@ -142,7 +155,9 @@ def test_hires_pass(draw, recorder):
     assert names[names.index("before_hr") + 1] == "process_before_every_sampling"
     seen = recorder.of("cfg_denoiser")
     assert [d["step"] for d in seen] == [0, 1, 2, 3, 0, 1, 2] and [d["total"] for d in seen] == [4] * 4 + [3] * 3
-    assert "Hires upscale: 2" in res.info and "Hires prompt: a cat" in res.info and "Denoising strength: 0.5" in res.info
+    assert (
+        "Hires upscale: 2" in res.info and "Hires prompt: a cat" in res.info and "Denoising strength: 0.5" in res.info
+    )
 
 
 def test_img2img_runs_the_end_of_the_schedule(draw, recorder):

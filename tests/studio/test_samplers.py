@@ -1,4 +1,5 @@
 """Sigma grids, denoisers and the samplers that are ours, against independent arithmetic."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from extras.studio.schedulers import SCHEDULERS, SCHEDULERS_MAP
 
 
 def _model(parameterization="eps", predict=None):
-    betas = torch.linspace(0.00085 ** 0.5, 0.012 ** 0.5, 1000, dtype=torch.float64) ** 2
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     model = SimpleNamespace(alphas_cumprod=torch.cumprod(1 - betas, 0).float(), parameterization=parameterization)
     model.apply_model = predict or (lambda x, t, **kw: torch.zeros_like(x))
     return model
@@ -27,11 +28,20 @@ def _grid(name, n, denoiser=None):
     return sigmas, d.sigma_to_t(sigmas[:-1])
 
 
-@pytest.mark.parametrize("name, steps, expected", [
-    ("Simple", 4, [999, 749, 499, 249]), ("Trailing", 4, [999, 749, 499, 249]),
-    ("SGM Uniform", 4, [999, 749.25, 499.5, 249.75]), ("DDIM", 4, [751, 501, 251, 1]),
-    ("Normal", 4, [999, 666, 333, 0]), ("Uniform", 4, [999, 666, 333, 0]),
-    ("Trailing", 8, [999, 874, 749, 624, 499, 374, 249, 124]), ("Simple", 1, [999]), ("SGM Uniform", 2, [999, 499.5])])
+@pytest.mark.parametrize(
+    "name, steps, expected",
+    [
+        ("Simple", 4, [999, 749, 499, 249]),
+        ("Trailing", 4, [999, 749, 499, 249]),
+        ("SGM Uniform", 4, [999, 749.25, 499.5, 249.75]),
+        ("DDIM", 4, [751, 501, 251, 1]),
+        ("Normal", 4, [999, 666, 333, 0]),
+        ("Uniform", 4, [999, 666, 333, 0]),
+        ("Trailing", 8, [999, 874, 749, 624, 499, 374, 249, 124]),
+        ("Simple", 1, [999]),
+        ("SGM Uniform", 2, [999, 499.5]),
+    ],
+)
 def test_grids_in_training_steps(name, steps, expected):
     assert _grid(name, steps)[1].tolist() == pytest.approx(expected, abs=0.02)
 
@@ -39,7 +49,7 @@ def test_grids_in_training_steps(name, steps, expected):
 def test_lcm_grids():
     lcm = LCMDenoiser(_model())
     assert len(lcm.sigmas) == 50
-    sigmas, t = _grid("Simple", 4, lcm)
+    _, t = _grid("Simple", 4, lcm)
     assert t.tolist() == [999, 759, 499, 259]
     assert lcm.sigma_to_t(lcm.get_sigmas(4)[:-1]).tolist() == [999, 679, 339, 19]
 
@@ -55,7 +65,9 @@ def test_every_schedule_descends_from_noise_to_zero(name, steps):
 
 def test_the_ends_are_sd_1s():
     d = DiscreteDenoiser(_model())
-    assert float(d.sigma_min) == pytest.approx(0.0292, abs=1e-4) and float(d.sigma_max) == pytest.approx(14.6146, abs=1e-3)
+    assert float(d.sigma_min) == pytest.approx(0.0292, abs=1e-4) and float(d.sigma_max) == pytest.approx(
+        14.6146, abs=1e-3
+    )
 
 
 def test_sigma_and_t_are_inverse():
@@ -122,22 +134,33 @@ def test_noise_comes_from_the_run_and_the_module_is_put_back():
     before = sampling.torch
     drawn = torch.full((1, 4, 2, 2), 3.0)
     with pytest.raises(RuntimeError), noise_from(lambda: drawn):
-        assert torch.equal(randn_like(torch.zeros(1, 4, 2, 2)), drawn) and torch.equal(sampling.torch.randn_like(drawn), drawn)
+        assert torch.equal(randn_like(torch.zeros(1, 4, 2, 2)), drawn) and torch.equal(
+            sampling.torch.randn_like(drawn), drawn
+        )
         raise RuntimeError
     assert sampling.torch is before
 
 
-@pytest.mark.parametrize("given, expected", [
-    (("Euler", None), ("Euler", "Automatic")), (("euler a", "karras"), ("Euler a", "Karras")),
-    (("k_dpmpp_2m", "SGMUniform"), ("DPM++ 2M", "SGM Uniform")), (("DPM++ 2M Karras", None), ("DPM++ 2M", "Karras")),
-    (("DPM++ 2M SDE Heun Exponential", None), ("DPM++ 2M SDE Heun", "Exponential")), ((None, "automatic"), ("DPM++ 2M", "Automatic"))])
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (("Euler", None), ("Euler", "Automatic")),
+        (("euler a", "karras"), ("Euler a", "Karras")),
+        (("k_dpmpp_2m", "SGMUniform"), ("DPM++ 2M", "SGM Uniform")),
+        (("DPM++ 2M Karras", None), ("DPM++ 2M", "Karras")),
+        (("DPM++ 2M SDE Heun Exponential", None), ("DPM++ 2M SDE Heun", "Exponential")),
+        ((None, "automatic"), ("DPM++ 2M", "Automatic")),
+    ],
+)
 def test_names(given, expected):
     from modules.sd_samplers import split_sampler_and_scheduler
+
     assert split_sampler_and_scheduler(*given) == expected
 
 
 @pytest.mark.parametrize("given, field", [(("Oiler", None), "Sampler"), (("Euler", "Karas"), "Scheduler")])
 def test_unknown_names_list_the_known_ones(given, field):
     from modules.sd_samplers import UnknownName, split_sampler_and_scheduler
+
     with pytest.raises(UnknownName, match=f"{field} .*not found; allowed are: .*(Euler|Karras)"):
         split_sampler_and_scheduler(*given)

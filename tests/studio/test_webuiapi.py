@@ -1,4 +1,5 @@
 """The `webuiapi` package from PyPI, unchanged, against a real server on loopback."""
+
 from __future__ import annotations
 
 import socket
@@ -18,7 +19,9 @@ def api(engine):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(engine.create_api(FastAPI()), host="127.0.0.1", port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(engine.create_api(FastAPI()), host="127.0.0.1", port=port, log_level="error")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.time() + 20
@@ -30,21 +33,32 @@ def api(engine):
 
 
 def test_txt2img(api, recorder):
-    res = api.txt2img(prompt="a nerd", negative_prompt="hat", width=64, height=64, seed=3, cfg_scale=1,
-                      alwayson_scripts={"Recorder": {"args": ["through webuiapi"]}})
+    res = api.txt2img(
+        prompt="a nerd",
+        negative_prompt="hat",
+        width=64,
+        height=64,
+        seed=3,
+        cfg_scale=1,
+        alwayson_scripts={"Recorder": {"args": ["through webuiapi"]}},
+    )
     assert res.image.size == (64, 64) and res.info["all_seeds"] == [3] and res.parameters["prompt"] == "a nerd"
     assert recorder.of("process")[0]["args"][0] == "through webuiapi"
 
 
 def test_hires(api):
-    res = api.txt2img(prompt="x", width=64, height=64, enable_hr=True, hr_scale=1.5, hr_upscaler=webuiapi.HiResUpscaler.Latent)
+    res = api.txt2img(
+        prompt="x", width=64, height=64, enable_hr=True, hr_scale=1.5, hr_upscaler=webuiapi.HiResUpscaler.Latent
+    )
     assert res.image.size == (96, 96)
 
 
 def test_img2img_and_inpainting(api):
     image, mask = Image.new("RGB", (64, 64), "green"), Image.new("L", (64, 64), 255)
     assert api.img2img(images=[image], prompt="x", width=64, height=64, denoising_strength=0.5).image.size == (64, 64)
-    assert api.img2img(images=[image], mask_image=mask, prompt="x", width=64, height=64, inpainting_fill=1).image.size == (64, 64)
+    assert api.img2img(
+        images=[image], mask_image=mask, prompt="x", width=64, height=64, inpainting_fill=1
+    ).image.size == (64, 64)
 
 
 def test_png_info(api):
@@ -61,9 +75,24 @@ def test_the_lists_and_helpers(api):
     api.util_set_model("alpha")
     api.util_wait_for_ready()
     assert api.get_progress()["progress"] == 0
-    for call in (api.get_cmd_flags, api.get_upscalers, api.get_latent_upscale_modes, api.get_loras, api.get_sd_models, api.get_sd_vae,
-                 api.get_hypernetworks, api.get_face_restorers, api.get_realesrgan_models, api.get_prompt_styles,
-                 api.refresh_checkpoints, api.get_embeddings, api.get_memory, api.get_schedulers, api.interrupt, api.skip):
+    for call in (
+        api.get_cmd_flags,
+        api.get_upscalers,
+        api.get_latent_upscale_modes,
+        api.get_loras,
+        api.get_sd_models,
+        api.get_sd_vae,
+        api.get_hypernetworks,
+        api.get_face_restorers,
+        api.get_realesrgan_models,
+        api.get_prompt_styles,
+        api.refresh_checkpoints,
+        api.get_embeddings,
+        api.get_memory,
+        api.get_schedulers,
+        api.interrupt,
+        api.skip,
+    ):
         call()
 
 

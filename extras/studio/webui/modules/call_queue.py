@@ -1,4 +1,5 @@
 """One lock for the one model: jobs of the page and of HTTP clients take turns, first come first served."""
+
 from __future__ import annotations
 
 import collections
@@ -51,8 +52,10 @@ queue_lock = FIFOLock()
 
 def wrap_queued_call(func):
     """``func`` called under the queue lock."""
+
     @wraps(func)
     def call(*args, **kwargs):
         with queue_lock:
             return func(*args, **kwargs)
+
     return call

@@ -1,4 +1,5 @@
 """What the callbacks are given. Field names and order are the contract's."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
 """Where tensors live, and in what precision."""
+
 from __future__ import annotations
 
 import contextlib

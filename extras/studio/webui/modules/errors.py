@@ -1,4 +1,5 @@
 """Errors of scripts and callbacks are printed and remembered, never raised: that is the contract."""
+
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,5 @@
 """The extensions the Studio has been told to load: normally one, ours."""
+
 from __future__ import annotations
 
 import os
@@ -23,8 +24,11 @@ class Extension:
         folder = os.path.join(self.path, subdir)
         if not os.path.isdir(folder):
             return []
-        return [ScriptFile(self.path, f, os.path.join(folder, f)) for f in sorted(os.listdir(folder))
-                if os.path.splitext(f)[1].lower() == extension and os.path.isfile(os.path.join(folder, f))]
+        return [
+            ScriptFile(self.path, f, os.path.join(folder, f))
+            for f in sorted(os.listdir(folder))
+            if os.path.splitext(f)[1].lower() == extension and os.path.isfile(os.path.join(folder, f))
+        ]
 
     def read_info_from_repo(self) -> None:
         """Nothing to read: the Studio does not look into version control."""

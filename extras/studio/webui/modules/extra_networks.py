@@ -1,4 +1,5 @@
 """``<name:arg:arg>`` tags of a prompt. They are parsed and removed; the Studio itself has no networks."""
+
 from __future__ import annotations
 
 import re
@@ -73,16 +74,25 @@ def activate(p, extra_network_data) -> None:
         if name not in extra_network_registry and name not in extra_network_aliases:
             p.comment(f"<{name}:...> in the prompt does nothing here: the Studio has no network of that kind.")
     for name, network in extra_network_registry.items():
-        args = [a for key, found in data.items() for a in found
-                if extra_network_registry.get(key, extra_network_aliases.get(key)) is network]
+        args = [
+            a
+            for key, found in data.items()
+            for a in found
+            if extra_network_registry.get(key, extra_network_aliases.get(key)) is network
+        ]
         try:
             network.activate(p, args)
         except Exception as error:
             errors.display(error, f"activating extra network {name}")
     if p.scripts is not None:
         p.scripts.after_extra_networks_activate(
-            p, batch_number=p.iteration, prompts=p.prompts, seeds=p.seeds, subseeds=p.subseeds,
-            extra_network_data=extra_network_data)
+            p,
+            batch_number=p.iteration,
+            prompts=p.prompts,
+            seeds=p.seeds,
+            subseeds=p.subseeds,
+            extra_network_data=extra_network_data,
+        )
 
 
 def deactivate(p, extra_network_data) -> None:

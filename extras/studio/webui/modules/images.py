@@ -1,4 +1,5 @@
 """Pictures: resizing, grids, and PNG files that carry their settings in the text chunk "parameters"."""
+
 from __future__ import annotations
 
 import datetime
@@ -11,12 +12,32 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from modules import shared
 from modules.script_callbacks import (
-    ImageGridLoopParams, ImageSaveParams, before_image_saved_callback, image_grid_callback, image_saved_callback,
+    ImageGridLoopParams,
+    ImageSaveParams,
+    before_image_saved_callback,
+    image_grid_callback,
+    image_saved_callback,
 )
 
 LANCZOS = Image.Resampling.LANCZOS
-_KEEP_OUT = ("jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi", "exif", "loop", "background", "timestamp",
-             "duration", "progressive", "progression", "icc_profile", "chromaticity", "photoshop", "XML:com.adobe.xmp")
+_KEEP_OUT = (
+    "jfif",
+    "jfif_version",
+    "jfif_unit",
+    "jfif_density",
+    "dpi",
+    "exif",
+    "loop",
+    "background",
+    "timestamp",
+    "duration",
+    "progressive",
+    "progression",
+    "icc_profile",
+    "chromaticity",
+    "photoshop",
+    "XML:com.adobe.xmp",
+)
 
 
 def read(fp, **kwargs) -> Image.Image:
@@ -51,10 +72,14 @@ def resize_image(resize_mode: int, im: Image.Image, width: int, height: int, ups
     result = Image.new(im.mode, (width, height))
     if top > 0:
         result.paste(resized.resize((width, top), box=(0, 0, w, 1)), (0, 0))
-        result.paste(resized.resize((width, height - top - h), box=(0, h - 1, w, h)), (0, top + h)) if height > top + h else None
+        result.paste(
+            resized.resize((width, height - top - h), box=(0, h - 1, w, h)), (0, top + h)
+        ) if height > top + h else None
     if left > 0:
         result.paste(resized.resize((left, height), box=(0, 0, 1, h)), (0, 0))
-        result.paste(resized.resize((width - left - w, height), box=(w - 1, 0, w, h)), (left + w, 0)) if width > left + w else None
+        result.paste(
+            resized.resize((width - left - w, height), box=(w - 1, 0, w, h)), (left + w, 0)
+        ) if width > left + w else None
     result.paste(resized, (left, top))
     return result
 
@@ -96,9 +121,24 @@ def _next_number(folder: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def save_image(image, path, basename, seed=None, prompt=None, extension="png", info=None, short_filename=False,
-               no_prompt=False, grid=False, pnginfo_section_name="parameters", p=None, existing_info=None,
-               forced_filename=None, suffix="", save_to_dirs=None):
+def save_image(
+    image,
+    path,
+    basename,
+    seed=None,
+    prompt=None,
+    extension="png",
+    info=None,
+    short_filename=False,
+    no_prompt=False,
+    grid=False,
+    pnginfo_section_name="parameters",
+    p=None,
+    existing_info=None,
+    forced_filename=None,
+    suffix="",
+    save_to_dirs=None,
+):
     """Write NUMBER-SEED.png into ``path`` (made if need be, with a folder per day); returns (file, None).
 
     The name is made of numbers here, never of a prompt, so nothing a client sends can leave the folder.
@@ -108,15 +148,20 @@ def save_image(image, path, basename, seed=None, prompt=None, extension="png", i
     if forced_filename is not None:
         stem = _safe(forced_filename)
     else:
-        label = [f"{_next_number(folder):05}"] + ([_safe(basename)] if basename else []) + ([str(int(seed))] if seed is not None else [])
+        label = (
+            [f"{_next_number(folder):05}"]
+            + ([_safe(basename)] if basename else [])
+            + ([str(int(seed))] if seed is not None else [])
+        )
         stem = "-".join(label) + _safe(suffix)
     pnginfo = dict(existing_info or {})
     if info:
         pnginfo[pnginfo_section_name] = info
     params = ImageSaveParams(image, p, os.path.join(folder, stem + ".png"), pnginfo)
     before_image_saved_callback(params)
-    params.image.save(params.filename, format="PNG",
-                      pnginfo=png_info(params.pnginfo) if shared.opts.enable_pnginfo else None)
+    params.image.save(
+        params.filename, format="PNG", pnginfo=png_info(params.pnginfo) if shared.opts.enable_pnginfo else None
+    )
     params.image.already_saved_as = params.filename
     image_saved_callback(params)
     return params.filename, None
@@ -142,7 +187,7 @@ def _user_comment(image) -> str | None:
         if not isinstance(raw, bytes):
             return raw or None
         if raw.startswith(b"UNICODE\0"):
-            return raw[8:].decode("utf-16-be" if b"\0" == raw[8:9] else "utf-16-le")
+            return raw[8:].decode("utf-16-be" if raw[8:9] == b"\0" else "utf-16-le")
         return raw[8:].decode("utf8", errors="ignore") or None
     except Exception:
         return None

@@ -1,4 +1,5 @@
 """The line of settings under a picture: writing values into it and reading them back."""
+
 from __future__ import annotations
 
 import base64
@@ -18,18 +19,41 @@ paste_fields: dict[str, dict] = {}
 registered_param_bindings: list = []
 infotext_to_setting_name_mapping: list = []
 _DEFAULTS = {
-    "Clip skip": "1", "Hires resize-1": 0, "Hires resize-2": 0, "Hires sampler": "Use same sampler",
-    "Hires schedule type": "Use same scheduler", "Hires checkpoint": "Use same checkpoint", "Hires prompt": "",
-    "Hires negative prompt": "", "Mask mode": "Inpaint masked", "Masked content": "original",
-    "Inpaint area": "Whole picture", "Masked area padding": 32, "RNG": "GPU", "Schedule type": "Automatic",
-    "Schedule max sigma": 0, "Schedule min sigma": 0, "Schedule rho": 0, "VAE Encoder": "Full", "VAE Decoder": "Full",
-    "FP8 weight": "Disable", "Refiner switch by sampling steps": False,
+    "Clip skip": "1",
+    "Hires resize-1": 0,
+    "Hires resize-2": 0,
+    "Hires sampler": "Use same sampler",
+    "Hires schedule type": "Use same scheduler",
+    "Hires checkpoint": "Use same checkpoint",
+    "Hires prompt": "",
+    "Hires negative prompt": "",
+    "Mask mode": "Inpaint masked",
+    "Masked content": "original",
+    "Inpaint area": "Whole picture",
+    "Masked area padding": 32,
+    "RNG": "GPU",
+    "Schedule type": "Automatic",
+    "Schedule max sigma": 0,
+    "Schedule min sigma": 0,
+    "Schedule rho": 0,
+    "VAE Encoder": "Full",
+    "VAE Decoder": "Full",
+    "FP8 weight": "Disable",
+    "Refiner switch by sampling steps": False,
 }
 
 
 class ParamBinding:
-    def __init__(self, paste_button, tabname, source_text_component=None, source_image_component=None,
-                 source_tabname=None, override_settings_component=None, paste_field_names=None):
+    def __init__(
+        self,
+        paste_button,
+        tabname,
+        source_text_component=None,
+        source_image_component=None,
+        source_tabname=None,
+        override_settings_component=None,
+        paste_field_names=None,
+    ):
         self.paste_button, self.tabname = paste_button, tabname
         self.source_text_component, self.source_image_component = source_text_component, source_image_component
         self.source_tabname, self.override_settings_component = source_tabname, override_settings_component
@@ -82,6 +106,7 @@ def unquote(text: str):
 def image_from_url_text(filedata):
     """A picture from base64 text, with or without a data: head."""
     from modules import images
+
     if filedata is None or filedata == []:
         return None
     if isinstance(filedata, list):
@@ -93,8 +118,13 @@ def add_paste_fields(tabname, init_img, fields, override_settings_component=None
     """Say which components of a tab take which settings. Plain pairs become `PasteField`s."""
     if fields:
         fields[:] = [f if isinstance(f, PasteField) else PasteField(*f) for f in fields]
-    paste_fields[tabname] = {"init_img": init_img, "fields": fields, "override_settings_component": override_settings_component}
+    paste_fields[tabname] = {
+        "init_img": init_img,
+        "fields": fields,
+        "override_settings_component": override_settings_component,
+    }
     from modules import ui
+
     setattr(ui, f"{tabname}_paste_fields", fields)
 
 
@@ -113,7 +143,7 @@ def parse_generation_parameters(x: str, skip_fields: list[str] | None = None) ->
     negative = False
     for line in (text.strip() for text in lines):
         if line.startswith("Negative prompt:"):
-            negative, line = True, line[len("Negative prompt:"):].strip()
+            negative, line = True, line[len("Negative prompt:") :].strip()
         # as A1111: a line that follows only empty ones replaces them
         if not any(prompts[negative]):
             prompts[negative].clear()
@@ -130,7 +160,10 @@ def parse_generation_parameters(x: str, skip_fields: list[str] | None = None) ->
     res["Prompt"], res["Negative prompt"] = "\n".join(prompts[0]), "\n".join(prompts[1])
     for key, value in _DEFAULTS.items():
         res.setdefault(key, value)
-    weighted = [*prompt_attention.parse_prompt_attention(res["Prompt"]), *prompt_attention.parse_prompt_attention(res["Negative prompt"])]
+    weighted = [
+        *prompt_attention.parse_prompt_attention(res["Prompt"]),
+        *prompt_attention.parse_prompt_attention(res["Negative prompt"]),
+    ]
     if any(weight != 1.0 and text != "BREAK" for text, weight in weighted):
         res.setdefault("Emphasis", "Original")
     for key in skip:
@@ -139,13 +172,19 @@ def parse_generation_parameters(x: str, skip_fields: list[str] | None = None) ->
 
 
 def _setting_names() -> list[tuple[str, str]]:
-    return [(i.infotext, k) for k, i in shared.opts.data_labels.items() if i.infotext] + infotext_to_setting_name_mapping
+    return [
+        (i.infotext, k) for k, i in shared.opts.data_labels.items() if i.infotext
+    ] + infotext_to_setting_name_mapping
 
 
 def create_override_settings_dict(text_pairs) -> dict:
     """["Clip skip: 2"] becomes {"CLIP_stop_at_last_layers": 2}."""
     params = {k: v.strip() for k, v in (pair.split(":", maxsplit=1) for pair in text_pairs)}
-    return {name: shared.opts.cast_value(name, params[label]) for label, name in _setting_names() if params.get(label) is not None}
+    return {
+        name: shared.opts.cast_value(name, params[label])
+        for label, name in _setting_names()
+        if params.get(label) is not None
+    }
 
 
 def get_override_settings(params, *, skip_fields=None) -> list[tuple]:

@@ -1,4 +1,5 @@
 """Where an inpaint mask lies, and what to put under it."""
+
 from __future__ import annotations
 
 from PIL import Image, ImageFilter, ImageOps

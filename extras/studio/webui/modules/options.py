@@ -1,8 +1,10 @@
 """Settings: what they are called, their defaults, and the object that holds their values."""
+
 from __future__ import annotations
 
 import json
 import os
+from typing import ClassVar
 
 from modules import errors
 
@@ -10,9 +12,21 @@ from modules import errors
 class OptionInfo:
     """One setting. ``infotext`` is the infotext label that sets it, ``section`` is (id, title)."""
 
-    def __init__(self, default=None, label="", component=None, component_args=None, onchange=None, section=None,
-                 refresh=None, comment_before="", comment_after="", infotext=None, restrict_api=False,
-                 category_id=None):
+    def __init__(
+        self,
+        default=None,
+        label="",
+        component=None,
+        component_args=None,
+        onchange=None,
+        section=None,
+        refresh=None,
+        comment_before="",
+        comment_after="",
+        infotext=None,
+        restrict_api=False,
+        category_id=None,
+    ):
         self.default, self.label, self.component, self.component_args = default, label, component, component_args
         self.onchange, self.section, self.refresh, self.category_id = onchange, section, refresh, category_id
         self.comment_before, self.comment_after = comment_before, comment_after
@@ -62,7 +76,7 @@ def options_section(section_identifier, options_dict):
 class Options:
     """Values by attribute (`opts.emphasis`); `data` holds them, `data_labels` describes them."""
 
-    typemap = {int: float}
+    typemap: ClassVar[dict] = {int: float}
 
     def __init__(self, data_labels: dict[str, OptionInfo], restricted_opts=()):
         object.__setattr__(self, "data_labels", data_labels)

@@ -1,4 +1,5 @@
 """Folders the Studio reads from and writes to. The engine points `data_path` at its own folder."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Runs a job: the order of everything that scripts can see is A1111's."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,7 +8,11 @@ from PIL import Image
 
 from modules import devices, extra_networks, images, rng, scripts, sd_models, sd_samplers, shared
 from modules.processing_base import (  # noqa: F401
-    StableDiffusionProcessing, create_random_tensors, get_fixed_seed, opt_C, opt_f,
+    StableDiffusionProcessing,
+    create_random_tensors,
+    get_fixed_seed,
+    opt_C,
+    opt_f,
 )
 from modules.processing_infotext import Processed, create_infotext, program_version  # noqa: F401
 from modules.rng import slerp  # noqa: F401
@@ -26,7 +31,7 @@ def decode_latent_batch(model, batch, target_device=None, check_for_nans=False) 
     if check_for_nans:
         devices.test_for_nans(batch, "unet")
     for i in range(batch.shape[0]):
-        sample = decode_first_stage(model, batch[i:i + 1])[0]
+        sample = decode_first_stage(model, batch[i : i + 1])[0]
         if check_for_nans:
             devices.test_for_nans(sample, "vae")
         samples.append(sample if target_device is None else sample.to(target_device))
@@ -102,7 +107,7 @@ def _prepare(p) -> None:
 
 
 def _batch_of(p, values, n):
-    return values[n * p.batch_size:(n + 1) * p.batch_size]
+    return values[n * p.batch_size : (n + 1) * p.batch_size]
 
 
 def _sample_batch(p, n: int) -> torch.Tensor | None:
@@ -110,8 +115,14 @@ def _sample_batch(p, n: int) -> torch.Tensor | None:
     p.prompts, p.negative_prompts = _batch_of(p, p.all_prompts, n), _batch_of(p, p.all_negative_prompts, n)
     p.seeds, p.subseeds = _batch_of(p, p.all_seeds, n), _batch_of(p, p.all_subseeds, n)
     shape = (shared.sd_model.latent_channels, p.height // opt_f, p.width // opt_f)
-    p.rng = rng.ImageRNG(shape, p.seeds, subseeds=p.subseeds, subseed_strength=p.subseed_strength,
-                         seed_resize_from_h=p.seed_resize_from_h, seed_resize_from_w=p.seed_resize_from_w)
+    p.rng = rng.ImageRNG(
+        shape,
+        p.seeds,
+        subseeds=p.subseeds,
+        subseed_strength=p.subseed_strength,
+        seed_resize_from_h=p.seed_resize_from_h,
+        seed_resize_from_w=p.seed_resize_from_w,
+    )
     batch = {"batch_number": n, "prompts": p.prompts, "seeds": p.seeds, "subseeds": p.subseeds}
     if p.scripts is not None:
         p.scripts.before_process_batch(p, **batch)
@@ -128,8 +139,14 @@ def _sample_batch(p, n: int) -> torch.Tensor | None:
         p.comment(comment)
     if p.n_iter > 1:
         state.job = f"Batch {n + 1} out of {p.n_iter}"
-    samples = p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds, subseeds=p.subseeds,
-                       subseed_strength=p.subseed_strength, prompts=p.prompts)
+    samples = p.sample(
+        conditioning=p.c,
+        unconditional_conditioning=p.uc,
+        seeds=p.seeds,
+        subseeds=p.subseeds,
+        subseed_strength=p.subseed_strength,
+        prompts=p.prompts,
+    )
     if p.scripts is not None:
         post = scripts.PostSampleArgs(samples)
         p.scripts.post_sample(p, post)
@@ -189,8 +206,15 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
                 pictures = batch.images
 
             def infotext(index=0, use_main_prompt=False):
-                return create_infotext(p, p.prompts, p.seeds, p.subseeds, use_main_prompt=use_main_prompt, index=index,
-                                       all_negative_prompts=p.negative_prompts)
+                return create_infotext(
+                    p,
+                    p.prompts,
+                    p.seeds,
+                    p.subseeds,
+                    use_main_prompt=use_main_prompt,
+                    index=index,
+                    all_negative_prompts=p.negative_prompts,
+                )
 
             save = p.save_samples()
             for i, x_sample in enumerate(pictures):
@@ -198,7 +222,9 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
                 image, mask, _ = _finish_image(p, i, x_sample)
                 text = infotext(i)
                 if save and p.outpath_samples:
-                    images.save_image(image, p.outpath_samples, "", p.seeds[i], p.prompts[i], opts.samples_format, info=text, p=p)
+                    images.save_image(
+                        image, p.outpath_samples, "", p.seeds[i], p.prompts[i], opts.samples_format, info=text, p=p
+                    )
                 infotexts.append(text)
                 if opts.enable_pnginfo:
                     image.info["parameters"] = text
@@ -211,8 +237,15 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
     if not p.disable_extra_networks and p.extra_network_data:
         extra_networks.deactivate(p, p.extra_network_data)
     devices.torch_gc()
-    res = Processed(p, images_list=output, seed=p.all_seeds[0], info=infotexts[0], subseed=p.all_subseeds[0],
-                    index_of_first_image=first, infotexts=infotexts)
+    res = Processed(
+        p,
+        images_list=output,
+        seed=p.all_seeds[0],
+        info=infotexts[0],
+        subseed=p.all_subseeds[0],
+        index_of_first_image=first,
+        infotexts=infotexts,
+    )
     if p.scripts is not None:
         p.scripts.postprocess(p, res)
         res.comments = "".join(f"{comment}\n" for comment in p.comments)
@@ -221,7 +254,12 @@ def process_images_inner(p: StableDiffusionProcessing) -> Processed:
 
 def _add_grid(p, output, infotexts) -> int:
     """Put a grid in front when the settings want one; returns the index of the first single picture."""
-    if not (opts.return_grid or opts.grid_save) or p.do_not_save_grid or (len(output) < 2 and opts.grid_only_if_multiple) or not output:
+    if (
+        not (opts.return_grid or opts.grid_save)
+        or p.do_not_save_grid
+        or (len(output) < 2 and opts.grid_only_if_multiple)
+        or not output
+    ):
         return 0
     grid = images.image_grid(output, p.batch_size)
     text = create_infotext(p, p.all_prompts, p.all_seeds, p.all_subseeds, use_main_prompt=True)

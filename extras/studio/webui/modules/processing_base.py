@@ -1,4 +1,5 @@
 """One job: what is wanted (the fields), and the conditionings made for it. Import from `modules.processing`."""
+
 from __future__ import annotations
 
 import random
@@ -77,8 +78,8 @@ class StableDiffusionProcessing:
     script_args_value: list = field(default=None, init=False)
     scripts_setup_complete: bool = field(default=False, init=False)
 
-    cached_uc = [None, None]
-    cached_c = [None, None]
+    cached_uc = [None, None]  # noqa: RUF012
+    cached_c = [None, None]  # noqa: RUF012
 
     comments: dict = None
     sampler: Any = field(default=None, init=False)
@@ -130,7 +131,7 @@ class StableDiffusionProcessing:
         self.s_tmax = self.s_tmax or float("inf")
 
     @property
-    def sd_model(self):
+    def sd_model(self):  # noqa: F811
         return shared.sd_model
 
     @sd_model.setter
@@ -201,9 +202,13 @@ class StableDiffusionProcessing:
             prompts = self.prompt
         else:
             prompts = [self.prompt] * (len(self.negative_prompt) if isinstance(self.negative_prompt, list) else count)
-        negatives = self.negative_prompt if isinstance(self.negative_prompt, list) else [self.negative_prompt] * len(prompts)
+        negatives = (
+            self.negative_prompt if isinstance(self.negative_prompt, list) else [self.negative_prompt] * len(prompts)
+        )
         if len(prompts) != len(negatives):
-            raise RuntimeError(f"Received a different number of prompts ({len(prompts)}) and negative prompts ({len(negatives)})")
+            raise RuntimeError(
+                f"Received a different number of prompts ({len(prompts)}) and negative prompts ({len(negatives)})"
+            )
         styles = shared.prompt_styles
         self.all_prompts = [styles.apply_styles_to_prompt(x, self.styles) for x in prompts]
         self.all_negative_prompts = [styles.apply_negative_styles_to_prompt(x, self.styles) for x in negatives]
@@ -211,9 +216,22 @@ class StableDiffusionProcessing:
 
     def cached_params(self, required_prompts, steps, extra_network_data, hires_steps=None, use_old_scheduling=False):
         """What a cached conditioning depends on. As in A1111, "is negative" is not part of it."""
-        return (required_prompts, steps, hires_steps, use_old_scheduling, opts.CLIP_stop_at_last_layers,
-                shared.sd_model.sd_checkpoint_info, extra_network_data, opts.sdxl_crop_left, opts.sdxl_crop_top,
-                self.width, self.height, opts.fp8_storage, opts.cache_fp16_weight, opts.emphasis)
+        return (
+            required_prompts,
+            steps,
+            hires_steps,
+            use_old_scheduling,
+            opts.CLIP_stop_at_last_layers,
+            shared.sd_model.sd_checkpoint_info,
+            extra_network_data,
+            opts.sdxl_crop_left,
+            opts.sdxl_crop_top,
+            self.width,
+            self.height,
+            opts.fp8_storage,
+            opts.cache_fp16_weight,
+            opts.emphasis,
+        )
 
     def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
         """function(model, prompts, steps, ...), or its earlier result from one of ``caches`` ([key, result] each).
@@ -231,15 +249,23 @@ class StableDiffusionProcessing:
 
     def setup_conds(self):
         prompts = prompt_parser.SdConditioning(self.prompts, width=self.width, height=self.height)
-        negatives = prompt_parser.SdConditioning(self.negative_prompts, width=self.width, height=self.height, is_negative_prompt=True)
+        negatives = prompt_parser.SdConditioning(
+            self.negative_prompts, width=self.width, height=self.height, is_negative_prompt=True
+        )
         config = sd_samplers.find_sampler_config(self.sampler_name)
         total_steps = config.total_steps(self.steps) if config else self.steps
         self.step_multiplier = total_steps // self.steps
         self.firstpass_steps = total_steps
-        self.uc = self.get_conds_with_caching(prompt_parser.get_learned_conditioning, negatives, total_steps,
-                                              [self.cached_uc], self.extra_network_data)
-        self.c = self.get_conds_with_caching(prompt_parser.get_multicond_learned_conditioning, prompts, total_steps,
-                                             [self.cached_c], self.extra_network_data)
+        self.uc = self.get_conds_with_caching(
+            prompt_parser.get_learned_conditioning, negatives, total_steps, [self.cached_uc], self.extra_network_data
+        )
+        self.c = self.get_conds_with_caching(
+            prompt_parser.get_multicond_learned_conditioning,
+            prompts,
+            total_steps,
+            [self.cached_c],
+            self.extra_network_data,
+        )
 
     def get_conds(self):
         return self.c, self.uc
@@ -248,10 +274,16 @@ class StableDiffusionProcessing:
         self.prompts, self.extra_network_data = extra_networks.parse_prompts(self.prompts)
 
     def save_samples(self) -> bool:
-        return bool(opts.samples_save and not self.do_not_save_samples
-                    and (opts.save_incomplete_images or not (state.interrupted or state.skipped)))
+        return bool(
+            opts.samples_save
+            and not self.do_not_save_samples
+            and (opts.save_incomplete_images or not (state.interrupted or state.skipped))
+        )
 
 
-def create_random_tensors(shape, seeds, subseeds=None, subseed_strength=0.0, seed_resize_from_h=0, seed_resize_from_w=0, p=None) -> torch.Tensor:
+def create_random_tensors(
+    shape, seeds, subseeds=None, subseed_strength=0.0, seed_resize_from_h=0, seed_resize_from_w=0, p=None
+) -> torch.Tensor:
     from modules import rng
+
     return rng.ImageRNG(shape, seeds, subseeds, subseed_strength, seed_resize_from_h, seed_resize_from_w).next()

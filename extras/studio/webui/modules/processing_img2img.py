@@ -1,4 +1,5 @@
 """img2img and inpainting. Import from `modules.processing`."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             self.initial_noise_multiplier = opts.initial_noise_multiplier
 
     @property
-    def mask_blur(self):
+    def mask_blur(self):  # noqa: F811
         return self.mask_blur_x if self.mask_blur_x == self.mask_blur_y else None
 
     @mask_blur.setter
@@ -106,7 +107,9 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             if self.mask_for_overlay.size != image.size:
                 self.mask_for_overlay = images.resize_image(0, self.mask_for_overlay, image.width, image.height)
             masked = Image.new("RGBa", image.size)
-            masked.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(self.mask_for_overlay.convert("L")))
+            masked.paste(
+                image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(self.mask_for_overlay.convert("L"))
+            )
             self.overlay_images.append(masked.convert("RGBA"))
         if region is not None:
             image = images.resize_image(2, image.crop(region), self.width, self.height)
@@ -137,10 +140,13 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         self.init_latent = images_tensor_to_samples(image, model=self.sd_model)
         if self.resize_mode == 3:
             self.init_latent = torch.nn.functional.interpolate(
-                self.init_latent, size=(self.height // opt_f, self.width // opt_f), mode="bilinear")
+                self.init_latent, size=(self.height // opt_f, self.width // opt_f), mode="bilinear"
+            )
         if mask is not None:
             self._mask_latent(latent_mask, all_seeds)
-        self.image_conditioning = self.img2img_image_conditioning(image * 2 - 1, self.init_latent, mask, self.mask_round)
+        self.image_conditioning = self.img2img_image_conditioning(
+            image * 2 - 1, self.init_latent, mask, self.mask_round
+        )
 
     def _mask_latent(self, latent_mask, all_seeds):
         """`nmask` (repainted) and `mask` (kept), and latent noise or nothing under the mask."""
@@ -150,7 +156,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         self.nmask = torch.from_numpy(grey).to(devices.device)
         self.mask = 1.0 - self.nmask
         if self.inpainting_fill == 2:
-            noise = create_random_tensors(self.init_latent.shape[1:], all_seeds[0:self.init_latent.shape[0]])
+            noise = create_random_tensors(self.init_latent.shape[1:], all_seeds[0 : self.init_latent.shape[0]])
             self.init_latent = self.init_latent * self.mask + noise * self.nmask
             self.extra_generation_params["Masked content"] = "latent noise"
         elif self.inpainting_fill == 3:
@@ -164,14 +170,23 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             self.extra_generation_params["Noise multiplier"] = self.initial_noise_multiplier
             x = x * self.initial_noise_multiplier
         if self.scripts is not None:
-            self.scripts.process_before_every_sampling(p=self, x=self.init_latent, noise=x, c=conditioning, uc=unconditional_conditioning)
-        samples = self.sampler.sample_img2img(self, self.init_latent, x, conditioning, unconditional_conditioning,
-                                              image_conditioning=self.image_conditioning)
+            self.scripts.process_before_every_sampling(
+                p=self, x=self.init_latent, noise=x, c=conditioning, uc=unconditional_conditioning
+            )
+        samples = self.sampler.sample_img2img(
+            self,
+            self.init_latent,
+            x,
+            conditioning,
+            unconditional_conditioning,
+            image_conditioning=self.image_conditioning,
+        )
         if self.mask is None:
             return samples
         blended = samples * self.nmask + self.init_latent * self.mask
         if self.scripts is not None:
             from modules import scripts
+
             args = scripts.MaskBlendArgs(samples, self.nmask, self.init_latent, self.mask, blended)
             self.scripts.on_mask_blend(self, args)
             blended = args.blended_latent

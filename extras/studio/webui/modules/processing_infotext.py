@@ -1,4 +1,5 @@
 """The settings of a job as text, and the finished job. Import from `modules.processing`."""
+
 from __future__ import annotations
 
 import json
@@ -13,8 +14,18 @@ def program_version() -> str:
     return VERSION
 
 
-def create_infotext(p, all_prompts, all_seeds, all_subseeds, comments=None, iteration=0, position_in_batch=0,
-                    use_main_prompt=False, index=None, all_negative_prompts=None) -> str:
+def create_infotext(
+    p,
+    all_prompts,
+    all_seeds,
+    all_subseeds,
+    comments=None,
+    iteration=0,
+    position_in_batch=0,
+    use_main_prompt=False,
+    index=None,
+    all_negative_prompts=None,
+) -> str:
     """Prompt, negative prompt and one line "Steps: 4, Sampler: Euler, ..." of picture ``index``.
 
     Values of `p.extra_generation_params` may be text, a list (one per picture) or a function that is called
@@ -30,10 +41,17 @@ def create_infotext(p, all_prompts, all_seeds, all_subseeds, comments=None, iter
     negative_prompt = p.main_negative_prompt if use_main_prompt else all_negative_prompts[index]
     clip_skip = getattr(p, "clip_skip", opts.CLIP_stop_at_last_layers)
     varied = p.subseed_strength != 0
-    ensd = opts.eta_noise_seed_delta if opts.eta_noise_seed_delta and sd_samplers_common.is_sampler_using_eta_noise_seed_delta(p) else None
+    ensd = (
+        opts.eta_noise_seed_delta
+        if opts.eta_noise_seed_delta and sd_samplers_common.is_sampler_using_eta_noise_seed_delta(p)
+        else None
+    )
     resized = p.seed_resize_from_w > 0 and p.seed_resize_from_h > 0
     generation_params = {
-        "Steps": p.steps, "Sampler": p.sampler_name, "Schedule type": p.scheduler, "CFG scale": p.cfg_scale,
+        "Steps": p.steps,
+        "Sampler": p.sampler_name,
+        "Schedule type": p.scheduler,
+        "CFG scale": p.cfg_scale,
         "Image CFG scale": getattr(p, "image_cfg_scale", None),
         "Seed": p.all_seeds[0] if use_main_prompt else all_seeds[index],
         "Size": f"{p.width}x{p.height}",
@@ -60,7 +78,9 @@ def create_infotext(p, all_prompts, all_seeds, all_subseeds, comments=None, iter
         except Exception:
             errors.report(f'Error creating infotext for key "{key}"', exc_info=True)
             generation_params[key] = None
-    line = ", ".join(k if k == v else f"{k}: {infotext_utils.quote(v)}" for k, v in generation_params.items() if v is not None)
+    line = ", ".join(
+        k if k == v else f"{k}: {infotext_utils.quote(v)}" for k, v in generation_params.items() if v is not None
+    )
     negative_text = f"\nNegative prompt: {negative_prompt}" if negative_prompt else ""
     return f"{prompt_text}{negative_text}\n{line}".strip()
 
@@ -73,21 +93,82 @@ def _one(value, default=-1):
 class Processed:
     """The finished job: `images` with their `infotexts`, and everything that made them."""
 
-    _JS = ("seed", "all_seeds", "subseed", "all_subseeds", "subseed_strength", "width", "height", "sampler_name",
-           "cfg_scale", "steps", "batch_size", "restore_faces", "face_restoration_model", "sd_model_name", "sd_model_hash",
-           "sd_vae_name", "sd_vae_hash", "seed_resize_from_w", "seed_resize_from_h", "denoising_strength",
-           "extra_generation_params", "index_of_first_image", "infotexts", "styles", "job_timestamp", "clip_skip",
-           "is_using_inpainting_conditioning", "version")
+    _JS = (
+        "seed",
+        "all_seeds",
+        "subseed",
+        "all_subseeds",
+        "subseed_strength",
+        "width",
+        "height",
+        "sampler_name",
+        "cfg_scale",
+        "steps",
+        "batch_size",
+        "restore_faces",
+        "face_restoration_model",
+        "sd_model_name",
+        "sd_model_hash",
+        "sd_vae_name",
+        "sd_vae_hash",
+        "seed_resize_from_w",
+        "seed_resize_from_h",
+        "denoising_strength",
+        "extra_generation_params",
+        "index_of_first_image",
+        "infotexts",
+        "styles",
+        "job_timestamp",
+        "clip_skip",
+        "is_using_inpainting_conditioning",
+        "version",
+    )
 
-    def __init__(self, p, images_list, seed=-1, info="", subseed=None, all_prompts=None, all_negative_prompts=None,
-                 all_seeds=None, all_subseeds=None, index_of_first_image=0, infotexts=None, comments=""):
+    def __init__(
+        self,
+        p,
+        images_list,
+        seed=-1,
+        info="",
+        subseed=None,
+        all_prompts=None,
+        all_negative_prompts=None,
+        all_seeds=None,
+        all_subseeds=None,
+        index_of_first_image=0,
+        infotexts=None,
+        comments="",
+    ):
         self.images = images_list
         self.info = info
         self.comments = "".join(f"{comment}\n" for comment in p.comments)
-        for name in ("width", "height", "sampler_name", "cfg_scale", "steps", "batch_size", "restore_faces", "sd_model_name",
-                     "sd_model_hash", "sd_vae_name", "sd_vae_hash", "seed_resize_from_w", "seed_resize_from_h",
-                     "extra_generation_params", "styles", "eta", "ddim_discretize", "s_churn", "s_tmin", "s_tmax", "s_noise",
-                     "s_min_uncond", "sampler_noise_scheduler_override", "subseed_strength", "is_using_inpainting_conditioning"):
+        for name in (
+            "width",
+            "height",
+            "sampler_name",
+            "cfg_scale",
+            "steps",
+            "batch_size",
+            "restore_faces",
+            "sd_model_name",
+            "sd_model_hash",
+            "sd_vae_name",
+            "sd_vae_hash",
+            "seed_resize_from_w",
+            "seed_resize_from_h",
+            "extra_generation_params",
+            "styles",
+            "eta",
+            "ddim_discretize",
+            "s_churn",
+            "s_tmin",
+            "s_tmax",
+            "s_noise",
+            "s_min_uncond",
+            "sampler_noise_scheduler_override",
+            "subseed_strength",
+            "is_using_inpainting_conditioning",
+        ):
             setattr(self, name, getattr(p, name))
         self.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.denoising_strength = getattr(p, "denoising_strength", None)
@@ -107,15 +188,26 @@ class Processed:
 
     def js(self) -> str:
         """The JSON of the API's ``info``; "comments" (warnings to the user) are the Studio's own addition."""
-        obj = {"prompt": self.all_prompts[0], "all_prompts": self.all_prompts,
-               "negative_prompt": self.all_negative_prompts[0], "all_negative_prompts": self.all_negative_prompts}
+        obj = {
+            "prompt": self.all_prompts[0],
+            "all_prompts": self.all_prompts,
+            "negative_prompt": self.all_negative_prompts[0],
+            "all_negative_prompts": self.all_negative_prompts,
+        }
         obj |= {name: getattr(self, name) for name in self._JS}
         obj["comments"] = [line for line in self.comments.splitlines() if line]
         return json.dumps(obj, default=lambda o: None)
 
     def infotext(self, p, index) -> str:
-        return create_infotext(p, self.all_prompts, self.all_seeds, self.all_subseeds, comments=[],
-                               position_in_batch=index % self.batch_size, iteration=index // self.batch_size)
+        return create_infotext(
+            p,
+            self.all_prompts,
+            self.all_seeds,
+            self.all_subseeds,
+            comments=[],
+            position_in_batch=index % self.batch_size,
+            iteration=index // self.batch_size,
+        )
 
     def get_token_merging_ratio(self, for_hr=False):
         return 0

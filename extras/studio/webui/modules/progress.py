@@ -1,10 +1,12 @@
 """Names that extensions import; the Studio's progress is `shared.state`."""
+
 current_task = None
 pending_tasks: dict = {}
 
 
 def create_task_id(task_type: str) -> str:
     import secrets
+
     return f"task({task_type}-{secrets.token_hex(4)})"
 
 

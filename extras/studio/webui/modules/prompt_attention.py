@@ -1,4 +1,5 @@
 r"""Emphasis: ``(a)`` times 1.1, ``(a:1.3)`` times 1.3, ``[a]`` divided by 1.1; ``\(`` is a bracket; BREAK."""
+
 from __future__ import annotations
 
 import re

@@ -1,4 +1,5 @@
 """From prompt texts to conditionings, and back to the tensor of one step."""
+
 from __future__ import annotations
 
 import re
@@ -7,7 +8,7 @@ from collections import namedtuple
 import torch
 
 from modules.prompt_attention import parse_prompt_attention, re_attention, re_break  # noqa: F401
-from modules.prompt_schedule import get_learned_conditioning_prompt_schedules  # noqa: F401
+from modules.prompt_schedule import get_learned_conditioning_prompt_schedules
 
 ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", ["end_at_step", "cond"])
 """A conditioning, (T, C) or for SDXL {crossattn: (T, C), vector: (V,)}, valid up to that step."""
@@ -56,13 +57,16 @@ def get_learned_conditioning(model, prompts, steps, hires_steps=None, use_old_sc
     """For each prompt, its schedule of `ScheduledPromptConditioning`."""
     schedules = get_learned_conditioning_prompt_schedules(prompts, steps, hires_steps, use_old_scheduling)
     known: dict[str, list] = {}
-    for prompt, schedule in zip(prompts, schedules):
+    for prompt, schedule in zip(prompts, schedules, strict=True):
         if prompt in known:
             continue
         conds = model.get_learned_conditioning(SdConditioning([text for _, text in schedule], copy_from=prompts))
         known[prompt] = [
-            ScheduledPromptConditioning(end, {k: v[i] for k, v in conds.items()} if isinstance(conds, dict) else conds[i])
-            for i, (end, _) in enumerate(schedule)]
+            ScheduledPromptConditioning(
+                end, {k: v[i] for k, v in conds.items()} if isinstance(conds, dict) else conds[i]
+            )
+            for i, (end, _) in enumerate(schedule)
+        ]
     return [known[prompt] for prompt in prompts]
 
 
@@ -118,8 +122,9 @@ def reconstruct_cond_batch(c, current_step):
 def stack_conds(tensors: list) -> torch.Tensor:
     """Stack (T, C) tensors; shorter ones are padded with their last vector."""
     longest = max(x.shape[0] for x in tensors)
-    return torch.stack([x if x.shape[0] == longest else torch.vstack([x, x[-1:].repeat(longest - x.shape[0], 1)])
-                        for x in tensors])
+    return torch.stack(
+        [x if x.shape[0] == longest else torch.vstack([x, x[-1:].repeat(longest - x.shape[0], 1)]) for x in tensors]
+    )
 
 
 def reconstruct_multicond_batch(c, current_step):
@@ -132,6 +137,12 @@ def reconstruct_multicond_batch(c, current_step):
             tensors.append(_at_step(part.schedules, current_step))
         conds_list.append(rows)
     if isinstance(tensors[0], dict):
-        return conds_list, DictWithShape({k: stack_conds([x[k] for x in tensors]) if tensors[0][k].ndim > 1
-                                          else torch.stack([x[k] for x in tensors]) for k in tensors[0]})
+        return conds_list, DictWithShape(
+            {
+                k: stack_conds([x[k] for x in tensors])
+                if tensors[0][k].ndim > 1
+                else torch.stack([x[k] for x in tensors])
+                for k in tensors[0]
+            }
+        )
     return conds_list, stack_conds(tensors)

@@ -8,6 +8,7 @@ means that nothing at all is a schedule.
 Items are found from the right end to the left, so that neither depth nor length of a prompt can exhaust
 the stack.
 """
+
 from __future__ import annotations
 
 import re
@@ -42,7 +43,7 @@ class _Parser:
         starts = set(self.plain_end)
         for i in range(len(text) - 1, -1, -1):
             if i in starts:
-                self.items[i] = ([text[i:self.plain_end[i]]], self.plain_end[i])
+                self.items[i] = ([text[i : self.plain_end[i]]], self.plain_end[i])
             elif text[i] == "(":
                 self.items[i] = self._round(i)
             elif text[i] == "[":
@@ -57,7 +58,7 @@ class _Parser:
         return nodes, i
 
     def _at(self, i: int) -> str:
-        return self.text[i:i + 1]
+        return self.text[i : i + 1]
 
     def _round(self, i: int):
         inner, j = self._prompt(i + 1)

@@ -1,4 +1,5 @@
 """Noise: one generator per image, so a batch of n is n single images."""
+
 from __future__ import annotations
 
 import torch
@@ -49,7 +50,9 @@ def slerp(val: float, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
         return low * val + high * (1 - val)
     angle = torch.acos(cosine)
     sine = torch.sin(angle)
-    return (torch.sin((1.0 - val) * angle) / sine).unsqueeze(1) * low + (torch.sin(val * angle) / sine).unsqueeze(1) * high
+    return (torch.sin((1.0 - val) * angle) / sine).unsqueeze(1) * low + (torch.sin(val * angle) / sine).unsqueeze(
+        1
+    ) * high
 
 
 class ImageRNG:

@@ -1,4 +1,5 @@
 """What an extension's script derives from. Import it as `modules.scripts.Script`."""
+
 from __future__ import annotations
 
 import re

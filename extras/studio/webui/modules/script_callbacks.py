@@ -2,6 +2,7 @@
 
 A failing callback is printed and the next one runs: nothing a callback raises reaches the sampler.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -11,15 +12,38 @@ from typing import Any
 
 from modules import errors, extensions
 from modules.callback_params import (  # noqa: F401
-    AfterCFGCallbackParams, BeforeTokenCounterParams, CFGDenoisedParams, CFGDenoiserParams, ExtraNoiseParams,
-    ImageGridLoopParams, ImageSaveParams, UiTrainTabParams,
+    AfterCFGCallbackParams,
+    BeforeTokenCounterParams,
+    CFGDenoisedParams,
+    CFGDenoiserParams,
+    ExtraNoiseParams,
+    ImageGridLoopParams,
+    ImageSaveParams,
+    UiTrainTabParams,
 )
 
 CATEGORIES = (
-    "app_started", "on_reload", "model_loaded", "ui_tabs", "ui_train_tabs", "ui_settings", "before_image_saved",
-    "image_saved", "extra_noise", "cfg_denoiser", "cfg_denoised", "cfg_after_cfg", "before_component",
-    "after_component", "image_grid", "infotext_pasted", "script_unloaded", "before_ui", "list_optimizers",
-    "list_unets", "before_token_counter",
+    "app_started",
+    "on_reload",
+    "model_loaded",
+    "ui_tabs",
+    "ui_train_tabs",
+    "ui_settings",
+    "before_image_saved",
+    "image_saved",
+    "extra_noise",
+    "cfg_denoiser",
+    "cfg_denoised",
+    "cfg_after_cfg",
+    "before_component",
+    "after_component",
+    "image_grid",
+    "infotext_pasted",
+    "script_unloaded",
+    "before_ui",
+    "list_optimizers",
+    "list_unets",
+    "before_token_counter",
 )
 
 
@@ -191,6 +215,7 @@ def list_unets_callback() -> list:
 def _registrar(category: str, doc: str):
     def on(callback, *, name=None):
         add_callback(callback_map[f"callbacks_{category}"], callback, name=name, category=category)
+
     on.__doc__ = doc
     on.__name__ = on.__qualname__ = f"on_{category}"
     return on

@@ -1,4 +1,5 @@
 """Executes a script file as a module that is *not* put into ``sys.modules``: as A1111 does."""
+
 from __future__ import annotations
 
 import importlib.util

@@ -1,4 +1,5 @@
 """Calls the scripts' methods in order, with their own slice of the arguments, swallowing what they raise."""
+
 from __future__ import annotations
 
 import os
@@ -38,6 +39,7 @@ class ScriptRunner:
     def initialize_scripts(self, is_img2img: bool) -> None:
         """Make one instance of every loaded script class for this tab."""
         from modules import scripts as scripts_module
+
         self._is_img2img = is_img2img
         for group in (self.scripts, self.alwayson_scripts, self.selectable_scripts):
             group.clear()
@@ -63,8 +65,10 @@ class ScriptRunner:
 
     def apply_on_before_component_callbacks(self) -> None:
         for script in self.scripts:
-            for listed, target in ((script.on_before_component_elem_id, self.on_before_component_elem_id),
-                                   (script.on_after_component_elem_id, self.on_after_component_elem_id)):
+            for listed, target in (
+                (script.on_before_component_elem_id, self.on_before_component_elem_id),
+                (script.on_after_component_elem_id, self.on_after_component_elem_id),
+            ):
                 for elem_id, callback in listed or []:
                     target.setdefault(elem_id, []).append((callback, script))
                 (listed or []).clear()
@@ -78,6 +82,7 @@ class ScriptRunner:
 
     def _create_script_ui(self, script: Script) -> None:
         from modules.api.models import ScriptArg, ScriptInfo
+
         script.controls = controls = wrap_call(script.ui, script.filename, "ui", script.is_img2img)
         if controls is None:
             return
@@ -92,8 +97,9 @@ class ScriptRunner:
             if (choices := getattr(control, "choices", None)) is not None:
                 arg.choices = [str(c[0] if isinstance(c, (tuple, list)) else c) for c in choices]
             api_args.append(arg)
-        script.api_info = ScriptInfo(name=script.name, is_img2img=script.is_img2img, is_alwayson=script.alwayson,
-                                     args=api_args)
+        script.api_info = ScriptInfo(
+            name=script.name, is_img2img=script.is_img2img, is_alwayson=script.alwayson, args=api_args
+        )
         self.infotext_fields += script.infotext_fields or []
         self.paste_field_names += script.paste_field_names or []
         self.inputs += controls
@@ -101,6 +107,7 @@ class ScriptRunner:
 
     def setup_ui_for_section(self, section, scriptlist=None) -> None:
         import gradio as gr
+
         for script in self.alwayson_scripts if scriptlist is None else scriptlist:
             if script.alwayson and script.section != section:
                 continue
@@ -120,6 +127,7 @@ class ScriptRunner:
         ``is_img2img`` may be left out once `initialize_scripts` was called. Each call starts anew.
         """
         import gradio as gr
+
         if is_img2img is not None and (is_img2img != self._is_img2img or not self.scripts):
             self.initialize_scripts(is_img2img)
         self.prepare_ui()
@@ -128,15 +136,23 @@ class ScriptRunner:
         self.title_map = {title.lower(): script for script, title in titles.items()}
         self.titles = [titles[s] for s in self.selectable_scripts]
         self.setup_ui_for_section(None)
-        dropdown = gr.Dropdown(label="Script", elem_id="script_list", choices=["None", *self.titles], value="None",
-                               type="index", visible=bool(self.titles))
+        dropdown = gr.Dropdown(
+            label="Script",
+            elem_id="script_list",
+            choices=["None", *self.titles],
+            value="None",
+            type="index",
+            visible=bool(self.titles),
+        )
         self.inputs[0] = dropdown
         self.setup_ui_for_section(None, self.selectable_scripts)
         groups = [s.group for s in self.selectable_scripts if s.group is not None]
         if groups:
+
             def select_script(index):
                 chosen = self.selectable_scripts[index - 1].group if index else None
                 return [gr.update(visible=g is chosen) for g in groups]
+
             dropdown.change(fn=select_script, inputs=[dropdown], outputs=groups)
         self.apply_on_before_component_callbacks()
         return self.inputs
@@ -144,7 +160,7 @@ class ScriptRunner:
     # --- running
 
     def _args(self, p, script: Script):
-        return p.script_args[script.args_from:script.args_to]
+        return p.script_args[script.args_from : script.args_to]
 
     def ordered_scripts(self, method_name: str) -> list[Script]:
         """The scripts that override the method, in load order."""
@@ -173,7 +189,7 @@ class ScriptRunner:
         if not index:
             return None
         script = self.selectable_scripts[index - 1]
-        return script.run(p, *args[script.args_from:script.args_to])
+        return script.run(p, *args[script.args_from : script.args_to])
 
     def before_process(self, p):
         self._each("before_process", p)
@@ -237,7 +253,9 @@ class ScriptRunner:
         return self.title_map.get(title.lower())
 
     def ordered_callbacks(self, method_name, *, enable_user_sort=True):
-        return [script_callbacks.ScriptCallback(s.filename, s, type(s).__name__) for s in self.ordered_scripts(method_name)]
+        return [
+            script_callbacks.ScriptCallback(s.filename, s, type(s).__name__) for s in self.ordered_scripts(method_name)
+        ]
 
     def set_named_arg(self, args, script_name, arg_elem_id, value, fuzzy=False):
         """``args`` with the control of that elem_id set. RuntimeError when there is no such script or control."""

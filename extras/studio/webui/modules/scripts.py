@@ -1,4 +1,5 @@
 """Loads the extensions' scripts. `Script`, `AlwaysVisible` and `ScriptRunner` are imported from here."""
+
 from __future__ import annotations
 
 import inspect
@@ -8,8 +9,15 @@ from collections import namedtuple
 
 from modules import errors, extensions, paths_internal, script_callbacks, script_loading, timer
 from modules.script_base import (  # noqa: F401
-    AlwaysVisible, MaskBlendArgs, OnComponent, PostprocessBatchListArgs, PostprocessImageArgs,
-    PostProcessMaskOverlayArgs, PostSampleArgs, Script, ScriptBuiltinUI,
+    AlwaysVisible,
+    MaskBlendArgs,
+    OnComponent,
+    PostprocessBatchListArgs,
+    PostprocessImageArgs,
+    PostProcessMaskOverlayArgs,
+    PostSampleArgs,
+    Script,
+    ScriptBuiltinUI,
 )
 from modules.script_runner import ScriptRunner, wrap_call  # noqa: F401
 
@@ -31,7 +39,11 @@ def basedir() -> str:
 
 
 def list_scripts(scriptdirname, extension, *, include_extensions=True):
-    return [f for ext in extensions.active() for f in ext.list_files(scriptdirname, extension)] if include_extensions else []
+    return (
+        [f for ext in extensions.active() for f in ext.list_files(scriptdirname, extension)]
+        if include_extensions
+        else []
+    )
 
 
 def list_files_with_name(filename):

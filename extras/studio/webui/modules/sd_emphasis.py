@@ -1,4 +1,5 @@
 """How ``(emphasised:1.2)`` words change the text encoder's output."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """Where a run's comments are collected. The Studio patches nothing: there is no hijacking."""
+
 from __future__ import annotations
 
 

@@ -3,6 +3,7 @@
 A prompt is cut into chunks of 75 tokens, each sent through the encoder with its own start and end token;
 the results are put one behind the other, so a prompt has 77, 154, ... vectors.
 """
+
 from __future__ import annotations
 
 import math
@@ -70,7 +71,7 @@ class TextConditionalModel(torch.nn.Module):
             chunk, last_comma = PromptChunk(), -1
             count += self.chunk_length
 
-        for tokens, (text, weight) in zip(self.tokenize([text for text, _ in weighted]), weighted):
+        for tokens, (text, weight) in zip(self.tokenize([text for text, _ in weighted]), weighted, strict=True):
             if text == "BREAK" and weight == -1:
                 next_chunk()
                 continue
@@ -114,7 +115,7 @@ class TextConditionalModel(torch.nn.Module):
         tokens = torch.asarray(remade_batch_tokens).to(devices.device)
         if self.id_end != self.id_pad:
             for i, row in enumerate(remade_batch_tokens):
-                tokens[i, row.index(self.id_end) + 1:] = self.id_pad
+                tokens[i, row.index(self.id_end) + 1 :] = self.id_pad
         z = self.encode_with_transformers(tokens)
         pooled = getattr(z, "pooled", None)
         emphasis = sd_emphasis.get_current_option(shared.opts.emphasis)()
@@ -157,7 +158,9 @@ class FrozenCLIPEmbedderWithCustomWords(TextConditionalModel):
             if not deep:
                 return out.last_hidden_state
             return self._final_norm(out.hidden_states[-min(skip, len(out.hidden_states))])
-        layer = -skip if self.kind == "hidden" and shared.opts.sdxl_clip_l_skip is True and not self.return_pooled else -2
+        layer = (
+            -skip if self.kind == "hidden" and shared.opts.sdxl_clip_l_skip is True and not self.return_pooled else -2
+        )
         z = out.hidden_states[layer]
         if self.kind == "penultimate":
             z = self._final_norm(z)
@@ -182,6 +185,7 @@ class SDXLConditioner(torch.nn.Module):
         self.process_texts = clip_l.process_texts
         self.get_target_prompt_token_count = clip_l.get_target_prompt_token_count
         from diffusers.models.embeddings import Timesteps
+
         self._numbers = Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)
 
     def forward(self, texts):
@@ -204,7 +208,9 @@ def attach(model, encoders: list, tokenizer) -> None:
     family = model.architecture.family
     make = FrozenCLIPEmbedderWithCustomWords
     if family == "sdxl":
-        stage = SDXLConditioner(make(encoders[0], tokenizer, "hidden"), make(encoders[1], tokenizer, "hidden", pad=0, pooled=True))
+        stage = SDXLConditioner(
+            make(encoders[0], tokenizer, "hidden"), make(encoders[1], tokenizer, "hidden", pad=0, pooled=True)
+        )
         counter = stage.embedders[0]
     else:
         stage = counter = make(encoders[0], tokenizer, *(("penultimate", 0) if family == "sd2" else ("last",)))

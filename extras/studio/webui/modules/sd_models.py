@@ -1,7 +1,7 @@
 """Which checkpoints there are, and which one is loaded."""
+
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ import torch
 
 from modules import devices, script_callbacks, sd_hijack, sd_hijack_clip, shared
 
-checkpoints_list: dict[str, "CheckpointInfo"] = {}
-checkpoint_aliases: dict[str, "CheckpointInfo"] = {}
+checkpoints_list: dict[str, CheckpointInfo] = {}
+checkpoint_aliases: dict[str, CheckpointInfo] = {}
 model_dir: Path | None = None
 tokenizer_dir: Path | None = None
 _hashes: dict[tuple, str] = {}
@@ -52,15 +52,24 @@ class CheckpointInfo:
             checkpoints_list.pop(self.title, None)
             self.title = f"{self.name} [{self.shorthash}]"
             self.short_title = f"{self.name_for_extra} [{self.shorthash}]"
-            self.ids += [self.shorthash, self.sha256, self.title, self.short_title, f"{self.model_name} [{self.shorthash}]"]
+            self.ids += [
+                self.shorthash,
+                self.sha256,
+                self.title,
+                self.short_title,
+                f"{self.model_name} [{self.shorthash}]",
+            ]
             self.register()
         return self.shorthash
 
 
 def list_models() -> None:
     """Scan the models folder; checkpoints registered from elsewhere stay."""
-    elsewhere = [c for c in checkpoints_list.values()
-                 if (model_dir is None or Path(c.filename).parent != Path(model_dir)) and os.path.isfile(c.filename)]
+    elsewhere = [
+        c
+        for c in checkpoints_list.values()
+        if (model_dir is None or Path(c.filename).parent != Path(model_dir)) and os.path.isfile(c.filename)
+    ]
     known = {c.filename: c for c in checkpoints_list.values()}
     checkpoints_list.clear()
     checkpoint_aliases.clear()
@@ -102,7 +111,9 @@ def select_checkpoint() -> CheckpointInfo:
     if info is not None:
         return info
     if not checkpoints_list:
-        raise FileNotFoundError(f"no checkpoint was found in {model_dir}: put a .safetensors file there or name one with --ckpt")
+        raise FileNotFoundError(
+            f"no checkpoint was found in {model_dir}: put a .safetensors file there or name one with --ckpt"
+        )
     return next(iter(checkpoints_list.values()))
 
 
@@ -127,6 +138,7 @@ def _build(info: CheckpointInfo):
     from transformers import CLIPTokenizer
 
     from extras.studio import checkpoints
+
     model, folder, encoders = checkpoints.load(info.filename, tokenizer_dir, devices.device, devices.dtype)
     tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     tokenizer.model_max_length = int(1e9)  # prompts are cut into chunks, never truncated: no warning either
@@ -156,8 +168,9 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
     info.calculate_shorthash()
     fresh.sd_checkpoint_info, fresh.sd_model_hash, fresh.sd_model_checkpoint = info, info.shorthash, info.filename
     shared.sd_model = fresh
-    shared.opts.data["sd_model_checkpoint"] = info.title
-    shared.opts.data["sd_checkpoint_hash"] = info.sha256
+    if not SkipWritingToConfig.skip:
+        shared.opts.data["sd_model_checkpoint"] = info.title
+        shared.opts.data["sd_checkpoint_hash"] = info.sha256
     script_callbacks.model_loaded_callback(fresh)
     return fresh
 
@@ -171,9 +184,17 @@ def reload_model_weights(sd_model=None, info=None, forced_reload=False):
     return load_model(info)
 
 
-@contextlib.contextmanager
-def SkipWritingToConfig():
-    yield
+class SkipWritingToConfig:
+    """While open, loading a checkpoint does not make it the chosen one: the next batch goes back."""
+
+    skip = False
+
+    def __enter__(self):
+        self.previous, SkipWritingToConfig.skip = SkipWritingToConfig.skip, True
+        return self
+
+    def __exit__(self, *exc):
+        SkipWritingToConfig.skip = self.previous
 
 
 def apply_token_merging(sd_model, token_merging_ratio):

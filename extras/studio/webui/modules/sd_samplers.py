@@ -1,10 +1,14 @@
 """Finds samplers and schedulers by name."""
+
 from __future__ import annotations
 
 from extras.studio import samplers as table
 from modules import sd_schedulers, shared
 from modules.sd_samplers_common import (  # noqa: F401
-    SamplerData, sample_to_image, samples_to_image_grid, single_sample_to_image,
+    SamplerData,
+    sample_to_image,
+    samples_to_image_grid,
+    single_sample_to_image,
 )
 from modules.sd_samplers_kdiffusion import KDiffusionSampler
 from modules.sd_samplers_timesteps import CompVisSampler
@@ -68,8 +72,8 @@ def split_sampler_and_scheduler(name: str | None, scheduler: str | None) -> tupl
     plain = samplers_map.get(name.lower())
     if plain is None:
         for s, n in labels:
-            if name.lower().endswith(" " + n.lower()) and name[:-len(n) - 1].lower() in samplers_map:
-                plain, found = samplers_map[name[:-len(n) - 1].lower()], s
+            if name.lower().endswith(" " + n.lower()) and name[: -len(n) - 1].lower() in samplers_map:
+                plain, found = samplers_map[name[: -len(n) - 1].lower()], s
                 break
     if plain is None:
         raise UnknownName("Sampler", name, all_samplers_map)

@@ -3,13 +3,18 @@
 The rows of a call are all conditional ones first (image 0's AND parts, image 1's, ...), then one
 unconditional row per image. CFG 1 does not skip the unconditional rows.
 """
+
 from __future__ import annotations
 
 import torch
 
 from modules import prompt_parser, sd_samplers_common, shared
 from modules.script_callbacks import (
-    AfterCFGCallbackParams, CFGDenoisedParams, CFGDenoiserParams, cfg_after_cfg_callback, cfg_denoised_callback,
+    AfterCFGCallbackParams,
+    CFGDenoisedParams,
+    CFGDenoiserParams,
+    cfg_after_cfg_callback,
+    cfg_denoised_callback,
     cfg_denoiser_callback,
 )
 from modules.shared import opts, state
@@ -74,7 +79,7 @@ class CFGDenoiser(torch.nn.Module):
 
     def combine_denoised(self, x_out, conds_list, uncond, cond_scale):
         """uncond + sum over AND parts of weight * scale * (cond - uncond)."""
-        denoised_uncond = x_out[-uncond.shape[0]:]
+        denoised_uncond = x_out[-uncond.shape[0] :]
         denoised = torch.clone(denoised_uncond)
         for i, conds in enumerate(conds_list):
             for row, weight in conds:
@@ -115,7 +120,10 @@ class CFGDenoiser(torch.nn.Module):
         blended = latent * self.nmask + self.init_latent * self.mask
         if self.p.scripts is not None:
             from modules import scripts
-            args = scripts.MaskBlendArgs(latent, self.nmask, self.init_latent, self.mask, blended, denoiser=self, sigma=sigma)
+
+            args = scripts.MaskBlendArgs(
+                latent, self.nmask, self.init_latent, self.mask, blended, denoiser=self, sigma=sigma
+            )
             self.p.scripts.on_mask_blend(self.p, args)
             blended = args.blended_latent
         return blended
@@ -168,10 +176,20 @@ class CFGDenoiser(torch.nn.Module):
         batch_size = len(conds_list)
 
         def rows_of(t):
-            return torch.cat([t[i:i + 1].expand(len(parts), *t.shape[1:]) for i, parts in enumerate(conds_list)] + [t])
+            return torch.cat(
+                [t[i : i + 1].expand(len(parts), *t.shape[1:]) for i, parts in enumerate(conds_list)] + [t]
+            )
 
-        params = CFGDenoiserParams(rows_of(x), rows_of(image_cond), rows_of(sigma), state.sampling_step,
-                                   state.sampling_steps, tensor, uncond, self)
+        params = CFGDenoiserParams(
+            rows_of(x),
+            rows_of(image_cond),
+            rows_of(sigma),
+            state.sampling_step,
+            state.sampling_steps,
+            tensor,
+            uncond,
+            self,
+        )
         cfg_denoiser_callback(params)
         x_in, image_cond_in, sigma_in = params.x, params.image_cond, params.sigma
         tensor, uncond = params.text_cond, params.text_uncond
@@ -193,7 +211,7 @@ class CFGDenoiser(torch.nn.Module):
         denoised_params = CFGDenoisedParams(x_out, state.sampling_step, state.sampling_steps, self.inner_model)
         cfg_denoised_callback(denoised_params)
         if self.need_last_noise_uncond:
-            self.last_noise_uncond = torch.clone(x_out[-uncond.shape[0]:])
+            self.last_noise_uncond = torch.clone(x_out[-uncond.shape[0] :])
         scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
         denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
         if not self.mask_before_denoising and self.mask is not None:

@@ -1,4 +1,5 @@
 """What all samplers share: latents to pictures and back, steps of img2img, the base class."""
+
 from __future__ import annotations
 
 import inspect
@@ -73,6 +74,7 @@ def sample_to_image(samples, index=0, approximation=None) -> Image.Image:
 
 def samples_to_image_grid(samples, approximation=None):
     from modules import images
+
     return images.image_grid([single_sample_to_image(sample, approximation) for sample in samples])
 
 
@@ -92,6 +94,7 @@ def store_latent(decoded) -> None:
 
 def is_sampler_using_eta_noise_seed_delta(p) -> bool:
     from modules import sd_samplers
+
     config = sd_samplers.find_sampler_config(p.sampler_name)
     if config is None:
         return False
@@ -130,6 +133,7 @@ class Sampler:
     def launch_sampling(self, steps: int, func):
         """Run ``func``; interrupted sampling returns the last clean prediction."""
         from extras.studio.kdiffusion import noise_from
+
         self.model_wrap_cfg.steps = steps
         self.model_wrap_cfg.total_steps = self.config.total_steps(steps)
         state.sampling_steps = steps
@@ -158,7 +162,12 @@ class Sampler:
             if self.eta != self.eta_default:
                 p.extra_generation_params[self.eta_infotext_field] = self.eta
             kwargs["eta"] = self.eta
-        for name, label in (("s_churn", "Sigma churn"), ("s_tmin", "Sigma tmin"), ("s_tmax", "Sigma tmax"), ("s_noise", "Sigma noise")):
+        for name, label in (
+            ("s_churn", "Sigma churn"),
+            ("s_tmin", "Sigma tmin"),
+            ("s_tmax", "Sigma tmax"),
+            ("s_noise", "Sigma noise"),
+        ):
             if name not in self.extra_params or name not in accepted:
                 continue
             value = getattr(p, name)
@@ -172,20 +181,26 @@ class Sampler:
         if opts.no_dpmpp_sde_batch_determinism:
             return None
         from extras.studio.kdiffusion import sampling
-        seeds = p.all_seeds[p.iteration * p.batch_size:(p.iteration + 1) * p.batch_size]
+
+        seeds = p.all_seeds[p.iteration * p.batch_size : (p.iteration + 1) * p.batch_size]
         return sampling.BrownianTreeNoiseSampler(x, sigmas[sigmas > 0].min(), sigmas.max(), seed=seeds)
 
     def extra_args(self, p, conditioning, unconditional_conditioning, image_conditioning) -> dict:
         self.sampler_extra_args = {
-            "cond": conditioning, "image_cond": image_conditioning, "uncond": unconditional_conditioning,
-            "cond_scale": p.cfg_scale, "s_min_uncond": self.s_min_uncond,
+            "cond": conditioning,
+            "image_cond": image_conditioning,
+            "uncond": unconditional_conditioning,
+            "cond_scale": p.cfg_scale,
+            "s_min_uncond": self.s_min_uncond,
         }
         return self.sampler_extra_args
 
     def sample(self, p, x, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
         raise NotImplementedError
 
-    def sample_img2img(self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+    def sample_img2img(
+        self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
+    ):
         raise NotImplementedError
 
     def add_infotext(self, p) -> None:
@@ -197,6 +212,7 @@ class Sampler:
     def add_extra_noise(self, p, x, noise, xi, scale=1.0):
         """The setting "extra noise" of img2img, with its callback."""
         from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
+
         if opts.img2img_extra_noise > 0:
             p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
             params = ExtraNoiseParams(noise, x, xi)

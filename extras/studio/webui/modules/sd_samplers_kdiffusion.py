@@ -1,11 +1,13 @@
 """k-diffusion's samplers (and LCM) under the WebUI's conventions."""
+
 from __future__ import annotations
 
 import inspect
 
 import torch
 
-from extras.studio import denoisers, samplers as table
+from extras.studio import denoisers
+from extras.studio import samplers as table
 from extras.studio.schedulers import SCHEDULERS_MAP
 from modules import sd_samplers_common, shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
@@ -88,8 +90,12 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         return kwargs
 
     def _run(self, steps, x, extra_args, kwargs):
-        result = self.launch_sampling(steps, lambda: self.func(
-            self.model_wrap_cfg, x, extra_args=extra_args, disable=True, callback=self.callback_state, **kwargs))
+        result = self.launch_sampling(
+            steps,
+            lambda: self.func(
+                self.model_wrap_cfg, x, extra_args=extra_args, disable=True, callback=self.callback_state, **kwargs
+            ),
+        )
         self.add_infotext(self.p)
         return result
 
@@ -102,20 +108,35 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
             x = x * torch.sqrt(1.0 + sigmas[0] ** 2.0)
         else:
             x = x * sigmas[0]
-        kwargs = self._func_args(p, x, sigmas, {
-            "n": steps, "sigma_min": self.model_wrap.sigmas[0].item(), "sigma_max": self.model_wrap.sigmas[-1].item(),
-            "sigmas": sigmas})
+        kwargs = self._func_args(
+            p,
+            x,
+            sigmas,
+            {
+                "n": steps,
+                "sigma_min": self.model_wrap.sigmas[0].item(),
+                "sigma_max": self.model_wrap.sigmas[-1].item(),
+                "sigmas": sigmas,
+            },
+        )
         self.last_latent = x
-        return self._run(steps, x, self.extra_args(p, conditioning, unconditional_conditioning, image_conditioning), kwargs)
+        return self._run(
+            steps, x, self.extra_args(p, conditioning, unconditional_conditioning, image_conditioning), kwargs
+        )
 
-    def sample_img2img(self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+    def sample_img2img(
+        self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
+    ):
         """From the latent ``x`` with ``noise`` added to the level of the t_enc-th step from the end."""
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         sigmas = self.get_sigmas(p, steps).to(x.device)
-        sched = sigmas[max(steps - t_enc - 1, 0):]
+        sched = sigmas[max(steps - t_enc - 1, 0) :]
         xi = self.add_extra_noise(p, x, noise, x + noise * sched[0])
-        kwargs = self._func_args(p, x, sigmas, {
-            "n": len(sched) - 1, "sigma_min": sched[-2], "sigma_max": sched[0], "sigmas": sched})
+        kwargs = self._func_args(
+            p, x, sigmas, {"n": len(sched) - 1, "sigma_min": sched[-2], "sigma_max": sched[0], "sigmas": sched}
+        )
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x
-        return self._run(t_enc + 1, xi, self.extra_args(p, conditioning, unconditional_conditioning, image_conditioning), kwargs)
+        return self._run(
+            t_enc + 1, xi, self.extra_args(p, conditioning, unconditional_conditioning, image_conditioning), kwargs
+        )

@@ -1,4 +1,5 @@
 """Samplers that walk over training steps: DDIM. For them ``sigma`` in callbacks *is* the timestep."""
+
 from __future__ import annotations
 
 import inspect
@@ -8,7 +9,6 @@ import torch
 from extras.studio import denoisers
 from modules import devices, sd_samplers_common, shared
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
-from modules.shared import opts
 
 
 class CFGDenoiserTimesteps(CFGDenoiser):
@@ -47,17 +47,25 @@ class CompVisSampler(sd_samplers_common.Sampler):
         if "timesteps" in inspect.signature(self.func).parameters:
             kwargs["timesteps"] = timesteps
         extra = self.extra_args(p, cond, uncond, image_cond)
-        result = self.launch_sampling(steps, lambda: self.func(
-            self.model_wrap_cfg, x, extra_args=extra, disable=True, callback=self.callback_state, **kwargs))
+        result = self.launch_sampling(
+            steps,
+            lambda: self.func(
+                self.model_wrap_cfg, x, extra_args=extra, disable=True, callback=self.callback_state, **kwargs
+            ),
+        )
         self.add_infotext(p)
         return result
 
     def sample(self, p, x, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
         steps = steps or p.steps
         self.last_latent = x
-        return self._run(p, steps, x, self.get_timesteps(p, steps), conditioning, unconditional_conditioning, image_conditioning)
+        return self._run(
+            p, steps, x, self.get_timesteps(p, steps), conditioning, unconditional_conditioning, image_conditioning
+        )
 
-    def sample_img2img(self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+    def sample_img2img(
+        self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
+    ):
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         timesteps = self.get_timesteps(p, steps)
         t_enc = min(t_enc, len(timesteps) - 1)
@@ -65,7 +73,9 @@ class CompVisSampler(sd_samplers_common.Sampler):
         xi = self.add_extra_noise(p, x, noise, x * abar.sqrt() + noise * (1 - abar).sqrt(), abar.sqrt())
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x
-        return self._run(p, t_enc + 1, xi, timesteps[:t_enc], conditioning, unconditional_conditioning, image_conditioning)
+        return self._run(
+            p, t_enc + 1, xi, timesteps[:t_enc], conditioning, unconditional_conditioning, image_conditioning
+        )
 
 
 VanillaStableDiffusionSampler = CompVisSampler

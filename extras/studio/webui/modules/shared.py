@@ -1,4 +1,5 @@
 """The state everybody shares: settings, the running job, the loaded model."""
+
 from __future__ import annotations
 
 from modules import devices, options, shared_options, styles, upscaler_data

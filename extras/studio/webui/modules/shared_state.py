@@ -1,4 +1,5 @@
 """What the running job is doing, and the switches that stop it."""
+
 from __future__ import annotations
 
 import datetime
@@ -42,9 +43,20 @@ class State:
         self.current_image_sampling_step = 0
 
     def dict(self) -> dict:
-        return {k: getattr(self, k) for k in (
-            "skipped", "interrupted", "stopping_generation", "job", "job_count", "job_timestamp", "job_no",
-            "sampling_step", "sampling_steps")}
+        return {
+            k: getattr(self, k)
+            for k in (
+                "skipped",
+                "interrupted",
+                "stopping_generation",
+                "job",
+                "job_count",
+                "job_timestamp",
+                "job_no",
+                "sampling_step",
+                "sampling_steps",
+            )
+        }
 
     def begin(self, job: str = "(unknown)"):
         self.sampling_step = self.sampling_steps = 0
@@ -64,17 +76,18 @@ class State:
         self.job_count = 0
 
     def set_current_image(self):
-        """Refresh the preview when enough steps have passed since the last one."""
+        """Refresh the preview when there is none yet, or a step has passed since the last one."""
         from modules import shared
-        every = shared.opts.show_progress_every_n_steps
-        if shared.opts.live_previews_enable and every > 0 and self.current_latent is not None \
-                and self.sampling_step - self.current_image_sampling_step >= min(every, 1):
+
+        new = self.current_image is None or self.sampling_step != self.current_image_sampling_step
+        if shared.opts.live_previews_enable and shared.opts.show_progress_every_n_steps > 0 and new:
             self.do_set_current_image()
 
     def do_set_current_image(self):
         if self.current_latent is None:
             return
         from modules import errors, sd_samplers_common
+
         try:
             self.assign_current_image(sd_samplers_common.preview_image(self.current_latent))
             self.current_image_sampling_step = self.sampling_step

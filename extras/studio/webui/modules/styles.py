@@ -1,4 +1,5 @@
 """Prompt styles: pieces of prompt kept under a name."""
+
 from __future__ import annotations
 
 from typing import NamedTuple

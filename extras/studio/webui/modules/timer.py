@@ -1,4 +1,5 @@
 """Start-up stop-watch; extensions may call `startup_timer.record(name)`."""
+
 from __future__ import annotations
 
 import time

@@ -1,4 +1,5 @@
 """What extensions reach for in `modules.ui`: paste fields and the token counter."""
+
 from __future__ import annotations
 
 import html
@@ -12,7 +13,11 @@ img2img_paste_fields: list = []
 def _count(text: str, steps: int, styles, is_positive: bool) -> str:
     try:
         text, _ = extra_networks.parse_prompt(text or "")
-        apply = shared.prompt_styles.apply_styles_to_prompt if is_positive else shared.prompt_styles.apply_negative_styles_to_prompt
+        apply = (
+            shared.prompt_styles.apply_styles_to_prompt
+            if is_positive
+            else shared.prompt_styles.apply_negative_styles_to_prompt
+        )
         text = apply(text, styles or [])
         parts = prompt_parser.get_multicond_prompt_list([text])[1] if is_positive else [text]
         schedules = prompt_parser.get_learned_conditioning_prompt_schedules(parts, max(int(steps or 1), 1))

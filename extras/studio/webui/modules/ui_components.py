@@ -1,4 +1,5 @@
 """Gradio components under the names that extensions import; they work in Gradio 3.41, 4 and 6."""
+
 from __future__ import annotations
 
 import inspect
@@ -9,9 +10,11 @@ import gradio as gr
 def _sends(base: type):
     """Gradio 6 reads what to send to the browser off the signature of __init__. A class that passes everything on says
     here whose signature counts."""
+
     def mark(cls: type) -> type:
         cls.__init__.__signature__ = inspect.signature(base.__init__)
         return cls
+
     return mark
 
 
@@ -91,8 +94,12 @@ class InputAccordion(gr.Checkbox):
             InputAccordion.global_index += 1
         label = kwargs.pop("label", "Accordion")
         super().__init__(value, label=label, elem_id=f"{self.accordion_id}-checkbox", **kwargs)
-        self.accordion = gr.Accordion(label=label, open=bool(value), elem_id=self.accordion_id, elem_classes=["input-accordion"])
-        self.change(fn=lambda on: gr.update(open=bool(on)), inputs=[self], outputs=[self.accordion], show_progress="hidden")
+        self.accordion = gr.Accordion(
+            label=label, open=bool(value), elem_id=self.accordion_id, elem_classes=["input-accordion"]
+        )
+        self.change(
+            fn=lambda on: gr.update(open=bool(on)), inputs=[self], outputs=[self.accordion], show_progress="hidden"
+        )
 
     def extra(self):
         return gr.Column(elem_id=self.accordion_id + "-extra", elem_classes=["input-accordion-extra"], min_width=0)

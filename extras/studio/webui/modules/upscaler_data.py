@@ -1,4 +1,5 @@
 """Small things of `shared` that need no file of their own: the pixel upscalers and an HTML stub."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -21,9 +22,11 @@ class UpscalerData(NamedTuple):
 
 
 def upscalers() -> list[UpscalerData]:
-    return [UpscalerData("None", Image.Resampling.LANCZOS, scale=1),
-            UpscalerData("Lanczos", Image.Resampling.LANCZOS),
-            UpscalerData("Nearest", Image.Resampling.NEAREST)]
+    return [
+        UpscalerData("None", Image.Resampling.LANCZOS, scale=1),
+        UpscalerData("Lanczos", Image.Resampling.LANCZOS),
+        UpscalerData("Nearest", Image.Resampling.NEAREST),
+    ]
 
 
 def html(filename: str) -> str:

@@ -1,22 +1,23 @@
 """What /sdapi/v1/script-info says about a script."""
+
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from pydantic import BaseModel
 
 
 class ScriptArg(BaseModel):
-    label: Optional[str] = None
-    value: Optional[Any] = None
-    minimum: Optional[Any] = None
-    maximum: Optional[Any] = None
-    step: Optional[Any] = None
-    choices: Optional[list[str]] = None
+    label: str | None = None
+    value: Any | None = None
+    minimum: Any | None = None
+    maximum: Any | None = None
+    step: Any | None = None
+    choices: list[str] | None = None
 
 
 class ScriptInfo(BaseModel):
-    name: Optional[str] = None
-    is_alwayson: Optional[bool] = None
-    is_img2img: Optional[bool] = None
+    name: str | None = None
+    is_alwayson: bool | None = None
+    is_img2img: bool | None = None
     args: list[ScriptArg]
