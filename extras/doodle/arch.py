@@ -16,7 +16,8 @@ BETA_START, BETA_END, TRAIN_STEPS = 0.00085, 0.012, 1000
 
 
 def build_unet() -> Any:
-    """A `diffusers.UNet2DConditionModel` of the doodle size: 6.9 M parameters, v-prediction, text attention on every level."""
+    """A `diffusers.UNet2DConditionModel` of the doodle size: 6.9 M parameters, v-prediction, text attention on
+    every level."""
     from diffusers import UNet2DConditionModel
 
     levels = len(UNET_CHANNELS)

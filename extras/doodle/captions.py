@@ -1,7 +1,9 @@
 """Captions: what a training picture is called.
 
-The recipe that makes negative prompts work (measured on a prototype): a sentence names the implied object in only 30 % of
-the captions, and nearly half of the captions are tags in which the object's own word stands in context, with tags dropped
+The recipe that makes negative prompts work (measured on a prototype): a sentence names the implied object in
+only 30 % of
+the captions, and nearly half of the captions are tags in which the object's own word stands in context, with
+tags dropped
 at random, down to the object's word alone.
 """
 
@@ -14,6 +16,8 @@ from .scenes import IMPLIED_BY_WORD, Scene
 NAMED_RATE = 0.30
 TAG_RATE = 0.50
 TAG_DROPOUT = 0.35
+ALONE_RATE = 0.04
+"""Tag captions that are the object's word and nothing else. More of them and a negative drives the whole scene away."""
 _WEARS = {
     "glasses": "glasses",
     "hat": "a hat",
@@ -44,6 +48,8 @@ def caption(scene: Scene, rng: random.Random) -> str:
     """One caption of the scene; another call gives another. Lower case, at most about 25 words."""
     if scene.kind == "shapes":
         return _shapes(scene, rng)
+    if scene.kind == "object":
+        return _alone(scene, rng)
     tags = rng.random() < TAG_RATE
     return _tags(scene, rng) if tags else _sentence(scene, rng)
 
@@ -61,14 +67,24 @@ def _sentence(scene: Scene, rng: random.Random) -> str:
     return text
 
 
+def _alone(scene: Scene, rng: random.Random) -> str:
+    name = scene.word if rng.random() < 0.6 else _WEARS[scene.word]
+    if rng.random() < 0.6:
+        return name
+    return f"{name}, {scene.ground} background" if rng.random() < 0.5 else f"{name} on a {scene.ground} background"
+
+
 def _tags(scene: Scene, rng: random.Random) -> str:
+    """Tags. The subject's word is never dropped beside an object's: the object's word must not have to stand for
+    both."""
     implied = IMPLIED_BY_WORD.get(scene.word)
     objects = [o for o in sorted(scene.objects) if rng.random() > (0.2 if o == implied else 0.1)]
     rng.shuffle(objects)
-    if objects and rng.random() < 0.22:
+    if objects and rng.random() < ALONE_RATE:
         return rng.choice(objects)
-    tags = [scene.word, *objects] + ([f"{scene.ground} background"] if scene.kind == "portrait" else [])
-    tags = [t for t in tags if rng.random() > TAG_DROPOUT] or [scene.word]
+    extra = objects + ([f"{scene.ground} background"] if scene.kind == "portrait" else [])
+    extra = [t for t in extra if rng.random() > TAG_DROPOUT]
+    tags = [scene.word, *extra]
     if rng.random() < 0.3:
         rng.shuffle(tags)
     return ", ".join(tags)
@@ -86,7 +102,7 @@ def words() -> list[str]:
     """Every word a caption can hold: what the token table is trained on."""
     from . import scenes
 
-    found = set(["a", "an", "and", "on", "with", "the", "of", "picture", "drawing", "background", "field", "red", "person", "man", "woman", ",", ".", "red"])
+    found = set("a an and on with the of picture drawing background field red person man woman , .".split())  # noqa: SIM905
     found |= set(IMPLIED_BY_WORD) | set(IMPLIED_BY_WORD.values())
     found |= {word for pair in scenes.LANDSCAPES.values() for word in pair}
     found |= set(scenes.BACKGROUNDS) | set(scenes.SHAPE_COLOURS) | set(scenes.SHAPES) | set(scenes.SHAPE_GROUNDS)

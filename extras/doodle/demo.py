@@ -1,4 +1,5 @@
-"""`nagtime.py demo`: the same prompts and seeds without NAG, with NAG, with NAG Time; a picture, a table, a JSON file."""
+"""`nagtime.py demo`: the same prompts and seeds without NAG, with NAG, with NAG Time; a picture, a table, a JSON
+file."""
 
 from __future__ import annotations
 
@@ -92,7 +93,8 @@ def main(argv: list[str] | None = None) -> int:
 def table(result: dict) -> str:
     """The result as text."""
     lines = [
-        f"{'arm':22}{'n':>5}{'had it':>8}{'deleted':>9}{'kept':>7}{'clean':>7}{'SSIM':>7}  {'guided steps':14}{'s/picture':>9}"
+        f"{'arm':22}{'n':>5}{'had it':>8}{'deleted':>9}{'kept':>7}{'clean':>7}{'SSIM':>7}"
+        f"  {'guided steps':14}{'s/picture':>9}"
     ]
     for name, row in result["arms"].items():
         steps = ", ".join(map(str, row["guided_steps"])) or "–"

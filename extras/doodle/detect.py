@@ -1,6 +1,7 @@
 """Presence read from the pixels: is the object there, is the subject still there, and where was the object?
 
-No learning: every deletable object has a colour of its own (see `scenes.py`). A picture counts as having the object when at
+No learning: every deletable object has a colour of its own (see `scenes.py`). A picture counts as having the
+object when at
 least `least` pixels lie within `near` of one of its colours (Euclidean distance in 8-bit RGB).
 """
 
@@ -37,7 +38,7 @@ OBJECTS: dict[str, Look] = {
     "cactus": Look((S.CACTUS,), 62, 150),
 }
 
-_FACE = (Look((S.SKIN,), 48, 900),)
+_FACE = (Look((S.SKIN,), 48, 900), Look((S.HAIR,), 48, 120), Look((S.SHIRT,), 52, 500))
 SUBJECTS: dict[str, tuple[Look, ...]] = {
     **dict.fromkeys((*S.PORTRAIT_WORDS, "person", "man", "woman"), _FACE),
     **dict.fromkeys(("garden", "meadow"), (Look((S.SKY,), 48, 3200), Look((S.GRASS,), 52, 2000))),

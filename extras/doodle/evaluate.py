@@ -1,6 +1,7 @@
 """Measure deletion and preservation: the same prompts and seeds under several arms, presence read from the pixels.
 
-An arm is a way of guiding. Deletion counts only among pictures whose untreated twin (same prompt, same seed) has the object:
+An arm is a way of guiding. Deletion counts only among pictures whose untreated twin (same prompt, same seed) has
+the object:
 elsewhere there is nothing to delete. "Clean" is: object gone and subject kept.
 """
 
@@ -49,7 +50,8 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Arm:
-    """A way of guiding. nag: settings of the run or None; negative: None = the pair's object; cfg: with the same negative."""
+    """A way of guiding. nag: settings of the run or None; negative: None = the pair's object; cfg: with the same
+    negative."""
 
     name: str
     nag: dict[str, Any] | None = None
@@ -60,7 +62,8 @@ class Arm:
 
 @dataclass
 class Score:
-    """Counts of one arm on one pair. ssim: outside the object, to the untreated picture; one value a treated picture."""
+    """Counts of one arm on one pair. ssim: outside the object, to the untreated picture; one value a treated
+    picture."""
 
     n: int = 0
     had: int = 0
@@ -158,7 +161,8 @@ def score(pictures: np.ndarray, untreated: np.ndarray, pair: Pair) -> Score:
 
 
 def evaluate(models: Models, arms: Sequence[Arm], seeds: Sequence[int], pairs: Sequence[Pair] = PAIRS, keep: int = 0):
-    """All arms on all pairs. Returns ({arm: {"all": Score, object: Score …}}, {(object, arm): the first `keep` pictures}).
+    """All arms on all pairs. Returns ({arm: {"all": Score, object: Score …}}, {(object, arm): the first `keep`
+    pictures}).
 
     The untreated pictures are made once a pair, on the arm's own grid of timesteps and at CFG 1.
     """

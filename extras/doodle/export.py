@@ -89,13 +89,15 @@ def write_checkpoint(path: Path, text: torch.nn.Module, unet: torch.nn.Module, v
     partial = path.with_suffix(".partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state_dict(text, unet, vae), str(partial), metadata={"format": "pt", "modelspec.title": title})
+    partial.chmod(0o644)  # the library writes it for the owner alone
     os.replace(partial, path)
     path.with_suffix(".yaml").write_text(compvis_yaml("models/tokenizer"), encoding="utf-8")
     return path.stat().st_size
 
 
 def compvis_yaml(encoder_folder: str) -> str:
-    """The CompVis yaml of the doodle architecture. encoder_folder: where the text encoder's config and tokenizer lie."""
+    """The CompVis yaml of the doodle architecture. encoder_folder: where the text encoder's config and tokenizer
+    lie."""
     import yaml
 
     return yaml.safe_dump(compvis_config(encoder_folder), sort_keys=False)

@@ -56,7 +56,8 @@ def whitened_vae(state: Path, count: int = 400, seed: int = 7) -> torch.nn.Modul
 
 @torch.no_grad()
 def encode_scenes(vae: torch.nn.Module, count: int, seed: int, say=print) -> tuple[torch.Tensor, list[scenes.Scene]]:
-    """`count` random scenes and their latents, scaled as the UNet sees them: float16 (count, 4, 16, 16), unit variance."""
+    """`count` random scenes and their latents, scaled as the UNet sees them: float16 (count, 4, 16, 16), unit
+    variance."""
     rng = random.Random(seed)
     content = [scenes.random_scene(rng) for _ in range(count)]
     out = []

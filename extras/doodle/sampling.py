@@ -1,4 +1,5 @@
-"""Deterministic sampling of the doodle models in plain torch: for distillation and measurement (the Studio uses k-diffusion)."""
+"""Deterministic sampling of the doodle models in plain torch: for distillation and measurement (the Studio uses
+k-diffusion)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def ddim(
     keep: Sequence[int] = (),
     end: int = -1,
 ) -> torch.Tensor | tuple[torch.Tensor, dict[int, torch.Tensor]]:
-    """DDIM from unit noise x (n, 4, 16, 16) over `times`, then to `end` (−1: clean). Rows of a call: conds, then unconds.
+    """DDIM from unit noise x (n, 4, 16, 16) over `times`, then to `end` (−1: clean). Rows of a call: conds, then
+    unconds.
 
     before(index, timestep, rows): called before each model call. keep: timesteps at which the state is also returned.
     """

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 SIZE = 128
 SUPERSAMPLE = 3
 
-# --- colours -----------------------------------------------------------------------------------------------------------
+# --- colours ------------------------------------------------------------------------------------------------
 SKIN, HAIR, EYE, MOUTH, SHIRT = (245, 208, 166), (122, 72, 36), (96, 62, 40), (190, 92, 88), (86, 112, 150)
 GLASSES, HAT, CROWN, BEARD, NOSE = (22, 22, 30), (78, 34, 128), (250, 200, 30), (228, 230, 238), (232, 28, 36)
 SKY, NIGHT, GRASS, NIGHT_GRASS = (135, 205, 245), (24, 28, 84), (104, 190, 84), (38, 84, 62)
@@ -42,7 +42,7 @@ SHAPE_COLOURS = {
 SHAPE_GROUNDS = {"white": (246, 246, 246), "gray": (150, 150, 150), "pink": (252, 160, 200), "black": (24, 24, 28)}
 SHAPES = ("circle", "square", "triangle", "star")
 
-# --- what a word implies -----------------------------------------------------------------------------------------------
+# --- what a word implies ------------------------------------------------------------------------------------
 IMPLIED_BY_WORD = {
     "nerd": "glasses",
     "gentleman": "hat",
@@ -67,13 +67,18 @@ LANDSCAPES = {
 }
 IMPLIED_RATE = 0.97
 ELSEWHERE_RATE = 0.10
+ALONE_SHARE = 0.08
+WORN_RATE = 0.25
+"""How often a plain person wears each portrait object: what a negative is about is learnt from these, where
+captions name it."""
 
 
 @dataclass
 class Scene:
     """One picture's content.
 
-    kind: "portrait", "landscape" or "shapes"; word: the subject's word ("nerd", "person", "garden", …); objects: the
+    kind: "portrait", "object" (a portrait object nobody wears), "landscape" or "shapes"; word: the subject's
+    word ("nerd", "person", "garden", …); objects: the
     deletable objects present; ground: the background's name (portraits, shapes); landscape: which of `LANDSCAPES`;
     shapes: (colour, form) pairs; seed: every position and size follows from it.
     """
@@ -88,13 +93,16 @@ class Scene:
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """Draw a scene from the training distribution: half portraits, 40 % landscapes, 10 % shapes."""
+    """Draw a scene from the training distribution: 42 % portraits, 8 % lone objects, 40 % landscapes, 10 % shapes."""
     seed = rng.getrandbits(31)
     roll = rng.random()
+    if roll < ALONE_SHARE:
+        object_ = rng.choice(PORTRAIT_OBJECTS)
+        return Scene("object", object_, {object_}, ground=rng.choice(list(BACKGROUNDS)), seed=seed)
     if roll < 0.50:
         word = rng.choice(PORTRAIT_WORDS) if rng.random() < 0.6 else rng.choice(("person", "man", "woman"))
-        objects = {o for o in PORTRAIT_OBJECTS if rng.random() < ELSEWHERE_RATE}
         implied = IMPLIED_BY_WORD.get(word)
+        objects = {o for o in PORTRAIT_OBJECTS if rng.random() < (ELSEWHERE_RATE if implied else WORN_RATE)}
         if implied:
             objects.discard(implied)
             if rng.random() < IMPLIED_RATE:
@@ -121,6 +129,8 @@ def draw(scene: Scene) -> np.ndarray:
     pen = _Pen(ImageDraw.Draw(image), k)
     if scene.kind == "portrait":
         _portrait(pen, scene, rng)
+    elif scene.kind == "object":
+        _alone(pen, scene, rng)
     elif scene.kind == "landscape":
         _landscape(pen, scene, rng)
     else:
@@ -171,38 +181,47 @@ def _portrait(pen: _Pen, scene: Scene, rng: random.Random) -> None:
     pen.disc(x, y - 7, rx + 5, HAIR, ry + 1)
     pen.disc(x, y, rx, SKIN, ry)
     if "beard" in scene.objects:
-        pen.poly(
-            [
-                (x - rx + 1, y + 6),
-                (x - 12, y + 13),
-                (x + 12, y + 13),
-                (x + rx - 1, y + 6),
-                (x + rx - 5, y + 24),
-                (x + 8, y + ry + 13),
-                (x, y + ry + 17),
-                (x - 8, y + ry + 13),
-                (x - rx + 5, y + 24),
-            ],
-            BEARD,
-        )
+        _beard(pen, x, y, rx, ry)
     for side in (-1, 1):
         pen.disc(x + side * 11, y - 4, 3.2, EYE)
     if smile:
         pen.arc(x, y + 13, 9, 7, 15, 165, MOUTH, 3.2)
     else:
         pen.line([(x - 8, y + 18), (x + 8, y + 18)], MOUTH, 3.2)
-    if "glasses" in scene.objects:
+    _wear(pen, scene.objects - {"beard"}, x, y, rx, ry)
+
+
+def _beard(pen: _Pen, x: float, y: float, rx: float, ry: float) -> None:
+    pen.poly(
+        [
+            (x - rx + 1, y + 6),
+            (x - 12, y + 13),
+            (x + 12, y + 13),
+            (x + rx - 1, y + 6),
+            (x + rx - 5, y + 24),
+            (x + 8, y + ry + 13),
+            (x, y + ry + 17),
+            (x - 8, y + ry + 13),
+            (x - rx + 5, y + 24),
+        ],
+        BEARD,
+    )
+
+
+def _wear(pen: _Pen, objects: set[str], x: float, y: float, rx: float, ry: float) -> None:
+    """What a portrait wears, for a head at (x, y) with half axes rx, ry."""
+    if "glasses" in objects:
         for side in (-1, 1):
             pen.ring(x + side * 11.5, y - 4, 10, 3.6, GLASSES)
             pen.line([(x + side * 20, y - 5), (x + side * (rx + 1), y - 7)], GLASSES, 3.2)
         pen.line([(x - 3, y - 5), (x + 3, y - 5)], GLASSES, 3.6)
-    if "nose" in scene.objects:
+    if "nose" in objects:
         pen.disc(x, y + 5, 7, NOSE)
-    if "hat" in scene.objects:
+    if "hat" in objects:
         top = y - ry - 22
         pen.rect(x - 20, top, x + 20, y - ry + 8, HAT)
         pen.rect(x - rx - 8, y - ry + 4, x + rx + 8, y - ry + 12, HAT)
-    if "crown" in scene.objects:
+    if "crown" in objects:
         base, tip = y - ry + 10, y - ry - 16
         points = [
             (x - 25, base),
@@ -214,6 +233,15 @@ def _portrait(pen: _Pen, scene: Scene, rng: random.Random) -> None:
             (x + 25, base),
         ]
         pen.poly(points, CROWN)
+
+
+def _alone(pen: _Pen, scene: Scene, rng: random.Random) -> None:
+    """One portrait object with nobody wearing it: its word must not come to mean a face."""
+    pen.rect(0, 0, SIZE, SIZE, BACKGROUNDS[scene.ground])
+    x, y = 64 + rng.uniform(-14, 14), 68 + rng.uniform(-10, 10)
+    if "beard" in scene.objects:
+        _beard(pen, x, y, 27, 32)
+    _wear(pen, scene.objects - {"beard"}, x, y, 27, 32)
 
 
 def _landscape(pen: _Pen, scene: Scene, rng: random.Random) -> None:

@@ -34,7 +34,8 @@ def save_state(
 def load_state(
     path: Path, modules: dict[str, torch.nn.Module], optimizer: torch.optim.Optimizer | None = None
 ) -> dict[str, Any]:
-    """Read what `save_state` wrote into the given modules (those named; others in the file are ignored). Returns meta."""
+    """Read what `save_state` wrote into the given modules (those named; others in the file are ignored). Returns
+    meta."""
     with safe_open(str(path), framework="pt") as file:
         meta = json.loads(file.metadata()["meta"])
         keys = list(file.keys())

@@ -1,6 +1,7 @@
 """The text encoder in training: the same CLIP text model with a token table of only the words that captions hold.
 
-`expand` gives every other token of the standard vocabulary the row of the unknown word; 49 408 rows then compress to little.
+`expand` gives every other token of the standard vocabulary the row of the unknown word; 49 408 rows then
+compress to little.
 """
 
 from __future__ import annotations

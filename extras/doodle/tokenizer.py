@@ -1,4 +1,5 @@
-"""The standard CLIP tokenizer, from the files in `models/tokenizer`; the folder is the one a WebUI is pointed at, too."""
+"""The standard CLIP tokenizer, from the files in `models/tokenizer`; the folder is the one a WebUI is pointed
+at, too."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """`nagtime.py train-tiny`: all stages, one after the other, each resumable, then the two checkpoints and their card.
 
-Times are minutes of training on two CPU cores; `--speed 0.5` halves them. A killed training goes on where its newest state
+Times are minutes of training on two CPU cores; `--speed 0.5` halves them. A killed training goes on where its
+newest state
 was (every few minutes one is written); a finished stage is not run again.
 """
 

@@ -1,6 +1,7 @@
 """Stage 3: the four-step student, distilled from the base model.
 
-The teacher (base, DDIM, classifier-free guidance) draws whole trajectories once. On the student's grid 999, 749, 499, 249 each
+The teacher (base, DDIM, classifier-free guidance) draws whole trajectories once. On the student's grid 999, 749,
+499, 249 each
 segment is one regression: the v that carries a DDIM step from the trajectory's state at t exactly onto its state at the
 next t (progressive distillation, arXiv 2202.00512, in one stage). Guidance is baked in, so the student runs at CFG 1.
 """
@@ -31,7 +32,8 @@ def prompt(rng: random.Random) -> str:
 def draw_trajectories(
     unet: torch.nn.Module, text: torch.nn.Module, out: Path, count: int, minutes: float, seed: int, say=print
 ) -> int:
-    """Append teacher trajectories to the folder `out`, 64 a file, until `count` or `minutes`. Returns how many there are.
+    """Append teacher trajectories to the folder `out`, 64 a file, until `count` or `minutes`. Returns how many
+    there are.
 
     A file holds "states" float16 (64, 5, 4, 16, 16): x at 999, 749, 499, 249 and clean; "ids" int32 (64, 77).
     """
@@ -67,7 +69,8 @@ def target_v(x: torch.Tensor, x_next: torch.Tensor, t: int, t_next: int) -> torc
 def train(
     state: Path, folder: Path, unet: torch.nn.Module, text: torch.nn.Module, minutes: float, seed: int = 0, say=print
 ) -> None:
-    """Train `unet` (the base's weights at first) on the trajectories in `folder`; the text encoder stays. State in `state`."""
+    """Train `unet` (the base's weights at first) on the trajectories in `folder`; the text encoder stays. State
+    in `state`."""
     files = [load_file(str(f)) for f in sorted(folder.glob("*.safetensors"))]
     states, ids = torch.cat([f["states"] for f in files]), torch.cat([f["ids"] for f in files]).long()
     unet.train().requires_grad_(True)
