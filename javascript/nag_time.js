@@ -12,14 +12,19 @@
         (holder.tagName === "BUTTON" ? holder : holder.querySelector("button") || holder).click();
     }
 
+    // What the host has written under the picture; null while its progress is shown in that place.
+    function said(tab) {
+        const log = root().querySelector(`#html_log_${tab}`);
+        const parts = log ? log.querySelectorAll(".performance, .comments, section") : [];
+        return parts.length ? Array.from(parts, (part) => part.textContent).join("\n") : null;
+    }
+
     function look() {
         for (const tab of ["txt2img", "img2img"]) {
-            const log = root().querySelector(`#html_log_${tab}`);
-            const text = log ? log.textContent.trim() : "";
-            if (text === seen[tab]) continue;
-            const first = seen[tab] === undefined;
+            const text = said(tab);
+            if (text === null || text === seen[tab]) continue;
             seen[tab] = text;
-            if (!first && text) refresh(tab);
+            refresh(tab);
         }
     }
 

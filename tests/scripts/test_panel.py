@@ -61,7 +61,9 @@ def test_presets_set_what_they_say(engine, name):
 
 
 def test_an_unknown_preset_is_said(engine):
-    assert "Doodle student" in script_of(engine).panel.apply_preset("../../etc")[0]
+    panel = script_of(engine).panel
+    assert "Doodle student" in panel.apply_preset("Nothing")[0]
+    assert "letters, digits" in panel.apply_preset("../../etc")[0]
 
 
 def bars(html):

@@ -338,7 +338,7 @@ def _conds_list(denoiser: Any) -> Sequence[Sequence[tuple[int, float]]]:
     from modules import prompt_parser
 
     cond = denoiser.sampler.sampler_extra_args["cond"]
-    return prompt_parser.reconstruct_multicond_batch(cond, denoiser.step)[0]  # type: ignore[no-any-return]
+    return prompt_parser.reconstruct_multicond_batch(cond, denoiser.step)[0]
 
 
 def _hypernetworks() -> Callable[[Any, Any], tuple[Any, Any]] | None:

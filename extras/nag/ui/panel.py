@@ -111,6 +111,8 @@ class Panel:
 
         for control in [*ours, *here.values()]:
             control.change(fn=draw, inputs=[*ours, *here.values()], outputs=[self._plot], **_QUIET)
+        # what the page shows first is what the host's controls hold first
+        self._plot.value = draw(*(getattr(control, "value", None) for control in [*ours, *here.values()]))
 
     # -- what the events do ---
 
@@ -193,4 +195,5 @@ def _control(field: Field, elem_id: str) -> Any:
         if tall:  # Ctrl+Up/Down works in what hosts take for a prompt
             common |= {"elem_classes": ["prompt"], "placeholder": "glasses"}
         return gr.Textbox(field.default, lines=2 if tall else 1, **common)
+    assert field.minimum is not None and field.maximum is not None
     return gr.Slider(field.minimum, field.maximum, value=field.default, step=field.step, **common)
