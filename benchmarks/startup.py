@@ -27,7 +27,7 @@ START = "import sys; from extras.studio.commands.web import main; sys.exit(main(
 AIMS = {"set_up_s": 300.0, "ready_s": 15.0, "picture_s": 0.5, "guided_picture_s": 0.5, "resident_mb": 2048.0}
 JOB = {
     "prompt": "a nerd on a pink background", "steps": 4, "cfg_scale": 1, "width": 128, "height": 128,
-    "sampler_name": "LCM", "save_images": False,
+    "sampler_name": "Euler", "scheduler": "SGM Uniform", "save_images": False,
 }  # fmt: skip
 GUIDED = {"alwayson_scripts": {"NAG Time": {"args": [{"negative": "glasses", "scale": 5, "alpha": 0.75}]}}}
 

@@ -86,7 +86,7 @@ def test_a_picture_brings_its_settings_back(page, tmp_path: Path):
     page.reload()
     page.wait_for_selector("#txt2img_generate")
     box(page, "txt2img_prompt").fill("something else")
-    page.click("#tabs button:has-text('PNG Info')")
+    page.get_by_role("tab", name="PNG Info").click()
     page.locator("#pnginfo_image input[type=file]").set_input_files(str(file))
     page.wait_for_selector("#pnginfo_html_info .infotext:has-text('NAG negative: glasses')")
     page.click("#pnginfo_send_to_txt2img")
@@ -101,7 +101,7 @@ def test_a_picture_brings_its_settings_back(page, tmp_path: Path):
 def test_a_picture_without_settings_says_so(page, tmp_path: Path):
     file = tmp_path / "plain.png"
     Image.new("RGB", (32, 32), "teal").save(file)
-    page.click("#tabs button:has-text('PNG Info')")
+    page.get_by_role("tab", name="PNG Info").click()
     page.locator("#pnginfo_image input[type=file]").set_input_files(str(file))
     page.wait_for_selector("#pnginfo_html_info .message.warning")
     assert "carries no settings" in page.locator("#pnginfo_html_info").inner_text()
