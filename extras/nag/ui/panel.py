@@ -43,6 +43,7 @@ class Panel:
         self._host: dict[str, tuple[Any, Any]] = {}  # the end of elem_id -> (component, the page it is in)
         self._plot: Any = None
         self._wired: Any = None  # the page whose plot follows the controls
+        self._built: Any = None  # the page the controls are in
 
     # -- building ---
 
@@ -77,6 +78,7 @@ class Panel:
         refresh.click(fn=lambda: self.front.last, inputs=[], outputs=[report], **_QUIET)
         rest = [c for f, c in self.controls.items() if f != "enabled"]
         apply.click(fn=self.apply_preset, inputs=[preset], outputs=[note, *rest], **_QUIET)
+        self._built = _page()
         self._wire()
         return list(self.controls.values())
 
@@ -100,7 +102,7 @@ class Panel:
         """Let the plot follow our sliders and the host's, once its steps slider is in the same page."""
         page = _page()
         here = {part: component for part, (component, where) in self._host.items() if where is page}
-        if page is None or self._wired is page or "steps" not in here:
+        if page is None or self._built is not page or self._wired is page or "steps" not in here:
             return
         self._wired = page
         ours = [self.controls[f] for f in _SHAPE]
