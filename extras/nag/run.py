@@ -200,7 +200,12 @@ class Run:
             by_step.setdefault(step, []).append(value)
             by_layer.setdefault(number, []).append(value)
         report.guided_steps = [step + 1 for step in sorted(by_step)]
-        for step, strength, factor in sorted({e[0]: e for e in self._evaluations}.values()):
+        strongest: dict[int, tuple[int, float, float]] = {}  # of a step's evaluations
+        for evaluation in self._evaluations:
+            known = strongest.setdefault(evaluation[0], evaluation)
+            if evaluation[1] > known[1]:
+                strongest[evaluation[0]] = evaluation
+        for step, strength, factor in sorted(strongest.values()):
             of = by_step.get(step, [])
             line = {"step": step + 1, "strength": strength, "cfg_factor": factor, "calls": len(of)}
             report.per_step.append(line | {"change": _mean(of)})

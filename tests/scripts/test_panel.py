@@ -40,6 +40,16 @@ def test_paste_fields_cover_every_option(engine, tab):
     assert script.paste_field_names == [field.infotext_key for field in FIELDS.values()]
 
 
+def test_a_pasted_sigma_brings_its_range(engine):
+    """Else a slider that still ends at 1 would refuse it."""
+    panel = script_of(engine).panel
+    readers = dict(zip(FIELDS, [read for _, read in panel.paste_fields()[0]], strict=True))
+    pasted = {"NAG enabled": "True", "NAG unit": "sigma", "NAG start": "9", "NAG end": "0.5"}
+    update = readers["start"](pasted)
+    assert (update["value"], update["maximum"]) == (9.0, 1000.0)
+    assert readers["start"]({"NAG enabled": "True", "NAG start": "0.5"}) == 0.5
+
+
 def test_ui_may_be_called_again(engine, tab):
     import gradio as gr
 

@@ -84,7 +84,7 @@ class Panel:
 
     def paste_fields(self) -> tuple[list[tuple[Any, Any]], list[str]]:
         """(control, reader) pairs and the keys, for the host's paste buttons."""
-        pairs = [(control, reader(name)) for name, control in self.controls.items()]
+        pairs = [(control, _pasted(name)) for name, control in self.controls.items()]
         return pairs, [FIELDS[name].infotext_key for name in self.controls]
 
     def meet(self, component: Any, elem_id: str | None, tab: str | None) -> None:
@@ -152,6 +152,21 @@ class Panel:
         values = {f: field.default for f, field in FIELDS.items()} | preset.settings
         values = {f: {} if f == "negative" else {"value": value} for f, value in values.items()}
         return [preset_note(preset), *[gr.update(**values[f]) for f in FIELDS if f != "enabled"]]
+
+
+def _pasted(name: str) -> Callable[[Any], Any]:
+    """The reader of an option; start and end bring their range along where it is that of sigma."""
+    read = reader(name)
+    if name not in ("start", "end"):
+        return read
+
+    def read_with_range(params: Any) -> Any:
+        value = read(params)
+        if value is None or params.get(FIELDS["unit"].infotext_key) != "sigma":
+            return value
+        return gr.update(value=value, maximum=MAX_SIGMA)
+
+    return read_with_range
 
 
 def preset_note(preset: Any) -> str:
