@@ -29,7 +29,7 @@ JOB = {
     "prompt": "a nerd on a pink background", "steps": 4, "cfg_scale": 1, "width": 128, "height": 128,
     "sampler_name": "Euler", "scheduler": "SGM Uniform", "save_images": False,
 }  # fmt: skip
-GUIDED = {"alwayson_scripts": {"NAG Time": {"args": [{"negative": "glasses", "scale": 5, "alpha": 0.75}]}}}
+GUIDED = {"alwayson_scripts": {"NAG Time": {"args": [{"negative": "glasses", "scale": 8, "alpha": 0.65}]}}}
 
 
 def set_up() -> float:
