@@ -55,9 +55,15 @@ class Arm:
 
     name: str
     nag: dict[str, Any] | None = None
-    negative: str | None = None
+    negative: str | dict[str, str] | None = None
     cfg: float = 1.0
     times: Sequence[int] = STUDENT_TIMES
+
+    def negative_of(self, pair: Pair) -> str:
+        """What this arm guides away from: the pair's object, one text for all, or one for each object."""
+        if isinstance(self.negative, dict):
+            return self.negative[pair.object]
+        return pair.object if self.negative is None else self.negative
 
 
 @dataclass
@@ -179,7 +185,7 @@ def evaluate(models: Models, arms: Sequence[Arm], seeds: Sequence[int], pairs: S
                 if key not in untreated:
                     untreated[key] = draw(models, pair.prompt, "", part, Arm("untreated", times=arm.times))[0]
                 began = time.perf_counter()
-                negative = pair.object if arm.negative is None else arm.negative
+                negative = arm.negative_of(pair)
                 if arm.nag is None and arm.cfg == 1:
                     drawn, report = untreated[key], None
                 else:
