@@ -84,3 +84,19 @@ def test_empty_negative(draw):
     assert skipped.same(draw()) and "nothing is guided" in skipped.comments
     of_host = draw({"negative": "", "scale": 8, "empty_negative": "host"}, negative_prompt="glasses")
     assert of_host.same(draw(GLASSES, negative_prompt="glasses"))
+
+
+def test_inpainting_guides_inside_the_mask_only(draw):
+    import numpy as np
+    from PIL import Image
+
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (16, 16, 48, 48))
+    fields = {
+        "init_images": [Image.new("RGB", (64, 64), (200, 90, 30))], "mask": mask, "mask_blur": 0,
+        "denoising_strength": 0.9, "inpaint_full_res": False, "steps": 6, "cfg_scale": 7,
+    }  # fmt: skip
+    guided, plain = draw(GLASSES, **fields), draw(**fields)
+    changed = np.abs(guided.pixels[0] - plain.pixels[0]).max(-1)
+    assert changed[20:44, 20:44].max() > 0 and guided.report["calls"]
+    assert changed[:14].max() == 0 and changed[50:].max() == 0

@@ -18,10 +18,11 @@ def summary(passes: Mapping[str, Report]) -> str:
 
 def report_html(passes: Mapping[str, Report]) -> str:
     """What a run did: a table with a row per pass, a bar per step, then errors and warnings."""
-    rows = "".join(_row(name, report) for name, report in passes.items())
-    titles = ("guided steps", "layers", "calls", "mean change", "change by step")
+    named = len(passes) > 1 or "" not in passes
+    rows = "".join(_row(name or "picture" if named else "", report) for name, report in passes.items())
+    titles = [""] * named + ["guided steps", "layers", "calls", "mean change", "by step"]
     head = "".join(f"<th>{title}</th>" for title in titles)
-    text = f'<table class="nag-time-report"><tr><th></th>{head}</tr>{rows}</table>'
+    text = f'<table class="nag-time-report"><tr>{head}</tr>{rows}</table>'
     errors = [r.error for r in passes.values() if r.error]
     warnings = dict.fromkeys(w for r in passes.values() for w in r.warnings)
     return text + _list("nag-time-error", errors) + _list("nag-time-warning", warnings)
@@ -41,7 +42,8 @@ def _row(name: str, report: Report) -> str:
     steps = f"{ranges(report.guided_steps) or 'none'} of {report.steps}"
     cells = (steps, str(report.layers), str(report.calls), f"{report.mean_change:.1%}")
     body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    return f"<tr><th>{escape(name or 'picture')}</th>{body}<td>{_bars(report)}</td></tr>"
+    first = f"<th>{escape(name)}</th>" if name else ""
+    return f"<tr>{first}{body}<td>{_bars(report)}</td></tr>"
 
 
 def _bars(report: Report) -> str:
