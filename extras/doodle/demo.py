@@ -51,7 +51,7 @@ def grid(
             top = TOP + row * (SIZE + 6)
             if column == 0:
                 pen.text((8, top + 42), f"“{pair.prompt}”".replace(" on a ", "\non a "), fill="black", font=font)
-                pen.text((8, top + 88), f"− {pair.object}", fill=(180, 30, 40), font=font)
+                pen.text((8, top + 88), f"without {pair.object}", fill=(180, 30, 40), font=font)
             for index, picture in enumerate(pictures[pair.object, name][:seeds]):
                 sheet.paste(Image.fromarray(picture), (left + index * SIZE, top))
     return sheet

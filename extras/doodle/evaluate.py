@@ -176,6 +176,7 @@ def evaluate(models: Models, arms: Sequence[Arm], seeds: Sequence[int], pairs: S
     kept: dict[tuple[str, str], np.ndarray] = {}
     for pair in pairs:
         untreated: dict[tuple[int, ...], np.ndarray] = {}
+        took: dict[tuple[int, ...], float] = {}  # seconds of drawing them
         for arm in arms:
             total = Score()
             pictures = []
@@ -183,15 +184,18 @@ def evaluate(models: Models, arms: Sequence[Arm], seeds: Sequence[int], pairs: S
                 part = list(seeds[start : start + BATCH])
                 key = (*arm.times, start)
                 if key not in untreated:
+                    began = time.perf_counter()
                     untreated[key] = draw(models, pair.prompt, "", part, Arm("untreated", times=arm.times))[0]
+                    took[key] = time.perf_counter() - began
                 began = time.perf_counter()
                 negative = arm.negative_of(pair)
                 if arm.nag is None and arm.cfg == 1:
-                    drawn, report = untreated[key], None
+                    drawn, report, seconds = untreated[key], None, took[key]
                 else:
                     drawn, report = draw(models, pair.prompt, negative, part, arm)
+                    seconds = time.perf_counter() - began
                 one = score(drawn, untreated[key], pair)
-                one.seconds = time.perf_counter() - began
+                one.seconds = seconds
                 if report is not None:
                     one.calls, one.guided_steps = report.calls * len(part), report.guided_steps
                 total.add(one)

@@ -11,6 +11,8 @@ import torch
 from . import arch, scenes
 from .state import load_state
 
+WHITENING_SCENES = 400
+
 
 def picture(scene: scenes.Scene) -> torch.Tensor:
     """The drawn scene as float (3, 128, 128) in −1…1."""
@@ -18,12 +20,13 @@ def picture(scene: scenes.Scene) -> torch.Tensor:
 
 
 @torch.no_grad()
-def whitened_vae(state: Path, count: int = 400, seed: int = 7) -> torch.nn.Module:
+def whitened_vae(state: Path, count: int = 0, seed: int = 7) -> torch.nn.Module:
     """The trained autoencoder, its latents made zero-mean, unit-variance and uncorrelated.
 
     state: what `train_vae.train` wrote. The linear map is folded into `quant_conv` and `post_quant_conv`, so that hosts
     keep the usual scale factor (0.18215), and the posterior's spread is set to almost nothing.
     """
+    count = count or WHITENING_SCENES
     plain = arch.build_vae(attention=False)
     load_state(state, {"ema": plain})
     plain.eval()

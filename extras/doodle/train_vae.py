@@ -19,6 +19,8 @@ from . import arch, scenes
 from .state import Ema, load_state, rate, save_state
 
 CROP, BATCH = 64, 8
+PICTURES, HELD_OUT = 8000, 64
+"""Scenes drawn to train on, and to measure on."""
 POSTERIOR_STD, KL_WEIGHT = 0.1, 2e-4
 
 
@@ -84,7 +86,7 @@ def _fit(vae, parameters, out: Path, minutes: float, peak: float, joint: bool, s
         meta = load_state(out, {"vae": vae, "ema": ema.module}, optimizer)
         step, spent = meta["step"], meta["minutes"]
     rng, picks = np.random.default_rng(seed + step), random.Random(seed + 1 + step)
-    pictures = np.stack([scenes.draw(scenes.random_scene(picks)) for _ in range(8000)])
+    pictures = np.stack([scenes.draw(scenes.random_scene(picks)) for _ in range(PICTURES)])
     began, mean = time.time(), 0.0
 
     def save(now: float) -> None:
@@ -111,7 +113,7 @@ def _fit(vae, parameters, out: Path, minutes: float, peak: float, joint: bool, s
         if step % 200 == 0:
             save(now)
     save(now)
-    say(f"vae done at step {step}: held-out PSNR {psnr(ema.module, 64):.2f} dB", flush=True)
+    say(f"vae done at step {step}: held-out PSNR {psnr(ema.module, HELD_OUT):.2f} dB", flush=True)
 
 
 @torch.no_grad()

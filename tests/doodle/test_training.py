@@ -18,12 +18,18 @@ from extras.doodle.train import Training
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(train_vae, "PICTURES", 64)
+    patch.setattr(train_vae, "HELD_OUT", 2)
+    patch.setattr(latents, "WHITENING_SCENES", 40)
     folder = tmp_path_factory.mktemp("training")
     training = Training(folder / "state", speed=0.0005, scenes_count=64, say=lambda *a, **k: None)
     training.vae()
     training.base()
     training.student()
-    return training, training.export(folder / "out"), folder
+    written = training.export(folder / "out")
+    patch.undo()
+    return training, written, folder
 
 
 def test_the_command_writes_both_checkpoints_with_their_yaml(trained):
@@ -39,7 +45,9 @@ def test_the_command_writes_both_checkpoints_with_their_yaml(trained):
         assert "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight" in keys
 
 
-def test_a_second_run_continues_where_the_first_stopped(trained):
+def test_a_second_run_continues_where_the_first_stopped(trained, monkeypatch):
+    monkeypatch.setattr(train_vae, "PICTURES", 64)
+    monkeypatch.setattr(train_vae, "HELD_OUT", 2)
     training, _, _ = trained
     path = training.state / "vae.safetensors"
     vae = arch.build_vae(attention=False)
@@ -80,7 +88,8 @@ def test_exported_models_compute_what_was_trained(trained):
     assert report.calls == 4 * 10
 
 
-def test_latents_are_whitened(trained):
+def test_latents_are_whitened(trained, monkeypatch):
+    monkeypatch.setattr(latents, "WHITENING_SCENES", 100)
     training, _, _ = trained
     z, _ = latents.encode_scenes(training.whitened(), 96, seed=8, say=lambda *a, **k: None)
     flat = z.float().permute(1, 0, 2, 3).reshape(4, -1)
