@@ -38,7 +38,7 @@ OBJECTS: dict[str, Look] = {
     "cactus": Look((S.CACTUS,), 62, 150),
 }
 
-_FACE = (Look((S.SKIN,), 48, 900), Look((S.HAIR,), 48, 120), Look((S.SHIRT,), 52, 500))
+_FACE = (Look((S.SKIN,), 48, 560), Look((S.HAIR,), 48, 120), Look((S.SHIRT,), 52, 500))
 SUBJECTS: dict[str, tuple[Look, ...]] = {
     **dict.fromkeys((*S.PORTRAIT_WORDS, "person", "man", "woman"), _FACE),
     **dict.fromkeys(("garden", "meadow"), (Look((S.SKY,), 48, 3200), Look((S.GRASS,), 52, 2000))),
