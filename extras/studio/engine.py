@@ -78,6 +78,8 @@ class Engine:
                 self.outputs_dir / name
             )
         sd_models.model_dir, sd_models.tokenizer_dir = self.models_dir, self.models_dir / "tokenizer"
+        sd_models.checkpoints_list.clear()  # an earlier engine's, in the same process
+        sd_models.checkpoint_aliases.clear()
         shared.config_filename = str(self.outputs_dir / "settings.json")
 
     def _load_scripts(self) -> None:
