@@ -1,0 +1,100 @@
+"""What a family of transformers has to answer about one of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class TextHeads:
+    """The negative text of one block, ready for its attention.
+
+    ``q``, ``k``, ``v``: (rows, heads, tokens, head size), normalised and rotated as the model does it.
+    ``kept``: what the block needs afterwards (gates, its feed-forward's input): its own business.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    kept: tuple[Any, ...] = ()
+
+
+@dataclass
+class TextStream:
+    """The negatives of some rows on their way through one forward of the model.
+
+    ``rows``: row numbers in the call's batch. ``text``: (rows, tokens, channels), changed by each block.
+    ``temb``: what modulates the text in a block, with the negative's own pooled embedding where the model
+    uses one. ``mask``: (rows, tokens) bool, True where a token counts, or None.
+    """
+
+    rows: tuple[int, ...]
+    text: Tensor
+    temb: Any
+    mask: Tensor | None = None
+
+
+class JointBlock(Protocol):
+    """One block. ``name``: module path of its attention. ``last``: its text goes nowhere after it.
+
+    ``captures``: name -> module whose output is wanted: "q", "k", "v" of the image. ``target``: the module at
+    which z_pos is seen and replaced: its first argument (``at_input``) or its output.
+    """
+
+    name: str
+    module: nn.Module
+    heads: int
+    width: int
+    last: bool
+    at_input: bool
+
+    @property
+    def captures(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def target(self) -> nn.Module: ...
+
+    def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
+        """(first, end) of the image's tokens in a sequence (batch, tokens, width) at the target. ``call``:
+        the arguments of the block's own forward."""
+        ...
+
+    def image_heads(
+        self, captured: Mapping[str, Tensor], rows: Tensor | slice, call: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v of those rows' image tokens: (rows, heads, tokens, head size) each."""
+        ...
+
+    def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
+        """Modulate and project the negative text."""
+        ...
+
+    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+        """The text after this block: (rows, tokens, channels). ``z_text``: its attention, heads merged."""
+        ...
+
+
+@dataclass
+class Forward:
+    """What one forward of the model leaves for its blocks: the streams, and how far they have come."""
+
+    streams: list[TextStream] = field(default_factory=list)
+
+
+def split(x: Tensor, heads: int) -> Tensor:
+    """(rows, tokens, width) -> (rows, heads, tokens, head size)."""
+    n, tokens, width = x.shape
+    return x.view(n, tokens, heads, width // heads).transpose(1, 2)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding (arXiv 2104.09864) on neighbouring pairs. ``x``: (rows, heads, tokens, size), ``cos``,
+    ``sin``: (tokens, size)."""
+    real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack((-imaginary, real), dim=-1).flatten(-2)
+    return (x.float() * cos + turned * sin).to(x.dtype)

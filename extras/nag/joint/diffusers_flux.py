@@ -1,0 +1,161 @@
+"""Flux in diffusers (FluxTransformer2DModel): double blocks, then single blocks; text tokens stand first.
+
+The image is modulated by the prompt's pooled embedding, the negative text by the negative's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import TextHeads, TextStream, rotate, split
+
+_HALF_MAX = 65504.0
+
+
+class FluxBlock:
+    """What double and single blocks share: attention with q/k norm and rotary embedding."""
+
+    def __init__(self, name: str, block: Any, last: bool):
+        self.name, self.block, self.last = name, block, last
+        self.attn: Any = block.attn
+        self.module: nn.Module = self.attn
+        self.heads = int(self.attn.heads)
+        self.width = int(self.attn.inner_dim)
+
+    @property
+    def captures(self) -> Mapping[str, nn.Module]:
+        return {"q": self.attn.norm_q, "k": self.attn.norm_k, "v": self.attn.to_v}
+
+    def image_heads(
+        self, captured: Mapping[str, Tensor], rows: Tensor | slice, call: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        skip = self._skipped(call)
+        # the norms see (rows, tokens, heads, size), the values are still (rows, tokens, width)
+        q, k = (captured[name][rows, skip:].transpose(1, 2) for name in "qk")
+        v = split(captured["v"][rows, skip:], self.heads)
+        rotary = call.get("image_rotary_emb")
+        if rotary is not None:
+            cos, sin = (part[-q.shape[2] :] for part in rotary)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        return q, k, v
+
+    def _skipped(self, call: Mapping[str, Any]) -> int:
+        """Tokens before the image's in what the captured modules see."""
+        return 0
+
+    def _rotate_text(self, x: Tensor, call: Mapping[str, Any]) -> Tensor:
+        rotary = call.get("image_rotary_emb")
+        if rotary is None:
+            return x
+        tokens, own = x.shape[2], text_tokens(call)
+        # text positions do not differ in Flux; a longer negative repeats the last
+        at = torch.arange(tokens, device=rotary[0].device).clamp_max(max(own - 1, 0))
+        return rotate(x, rotary[0][at], rotary[1][at])
+
+
+class FluxDouble(FluxBlock):
+    """transformer_blocks.N: image and text with weights of their own."""
+
+    at_input = True
+
+    @property
+    def target(self) -> nn.Module:
+        return self.attn.to_out[0]
+
+    def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
+        return 0, tokens.shape[1]
+
+    def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
+        block, attn = self.block, self.attn
+        x, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1_context(stream.text, emb=self._temb(stream))
+        q = attn.norm_added_q(split(attn.add_q_proj(x), self.heads))
+        k = attn.norm_added_k(split(attn.add_k_proj(x), self.heads))
+        v = split(attn.add_v_proj(x), self.heads)
+        return TextHeads(
+            self._rotate_text(q, call), self._rotate_text(k, call), v, (gate, shift_mlp, scale_mlp, gate_mlp)
+        )
+
+    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+        gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
+        text = stream.text + gate.unsqueeze(1) * self.attn.to_add_out(z_text)
+        x = self.block.norm2_context(text) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+        return _finite(text + gate_mlp.unsqueeze(1) * self.block.ff_context(x))
+
+    def _temb(self, stream: TextStream) -> Tensor:
+        return stream.temb
+
+
+class FluxSingle(FluxBlock):
+    """single_transformer_blocks.N: text and image in one sequence, attention and feed-forward side by
+    side."""
+
+    at_input = False
+
+    @property
+    def target(self) -> nn.Module:
+        return self.attn
+
+    def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
+        return text_tokens(call), tokens.shape[1]
+
+    def _skipped(self, call: Mapping[str, Any]) -> int:
+        return text_tokens(call)
+
+    def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
+        attn = self.attn
+        x, gate = self.block.norm(stream.text, emb=self._temb(stream))
+        q = attn.norm_q(split(attn.to_q(x), self.heads))
+        k = attn.norm_k(split(attn.to_k(x), self.heads))
+        v = split(attn.to_v(x), self.heads)
+        return TextHeads(self._rotate_text(q, call), self._rotate_text(k, call), v, (x, gate))
+
+    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+        x, gate = heads.kept
+        block = self.block
+        both = torch.cat([z_text, block.act_mlp(block.proj_mlp(x))], dim=2)
+        return _finite(stream.text + gate.unsqueeze(1) * block.proj_out(both))
+
+    def _temb(self, stream: TextStream) -> Tensor:
+        return stream.temb
+
+
+def text_tokens(call: Mapping[str, Any]) -> int:
+    """How many tokens the prompt has in this call of a block."""
+    return int(call["encoder_hidden_states"].shape[1])
+
+
+def _finite(text: Tensor) -> Tensor:
+    return text.clip(-_HALF_MAX, _HALF_MAX) if text.dtype == torch.float16 else text
+
+
+def blocks(model: Any) -> list[FluxBlock]:
+    """All blocks of a FluxTransformer2DModel in the order they run."""
+    found: list[FluxBlock] = [
+        FluxDouble(f"transformer_blocks.{i}.attn", block, False) for i, block in enumerate(model.transformer_blocks)
+    ]
+    singles = list(model.single_transformer_blocks)
+    found += [FluxSingle(f"single_transformer_blocks.{i}.attn", block, False) for i, block in enumerate(singles)]
+    if found:
+        found[-1].last = True
+    return found
+
+
+def streams(
+    model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
+) -> TextStream:
+    """The negatives at the entrance of the model. ``text``: (rows, tokens, channels) of the sequence encoder,
+    ``pooled``: (rows, channels) of the other; None takes the prompt's. ``call``: the forward's arguments."""
+    at = list(rows)
+    dtype = call["hidden_states"].dtype
+    timestep = call["timestep"][at].to(dtype) * 1000
+    pooled = call["pooled_projections"][at] if pooled is None else pooled.to(call["pooled_projections"])
+    guidance = call.get("guidance")
+    if guidance is None:
+        temb = model.time_text_embed(timestep, pooled)
+    else:
+        temb = model.time_text_embed(timestep, guidance[at].to(dtype) * 1000, pooled)
+    return TextStream(rows, model.context_embedder(text.to(call["encoder_hidden_states"])), temb)
