@@ -150,9 +150,14 @@ class Run:
         self._remove()
         self.closed = True
         if self._report is None:
-            self._report = self._make_report()
-            self.branch.clear()
-            self.state.changes.clear()
+            try:
+                self._report = self._make_report()
+                self.branch.clear()
+                self.state.changes.clear()
+            except Exception as error:  # the account has failed, not the picture
+                self.state.error = self.state.error or error
+                told = f"{type(self.state.error).__name__}: {self.state.error}"
+                self._report = Report(layers=len(self.layers), warnings=self.warnings, error=told)
         return self._report
 
     @property

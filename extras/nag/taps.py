@@ -62,10 +62,9 @@ class Tap:
         """Put the hooks in place; once is enough."""
         if not self._handles:
             attn = self.layer.attn
-            self._handles = [
-                attn.to_q.register_forward_hook(self._see_query),
-                _projection(attn.to_out).register_forward_pre_hook(self._guide),
-            ]
+            to_q, out = attn.to_q, _projection(attn.to_out)
+            self._handles.append(to_q.register_forward_hook(self._see_query))
+            self._handles.append(out.register_forward_pre_hook(self._guide))
 
     def remove(self) -> None:
         """Take the hooks away; harmless when there are none."""

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
-from typing import Any
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from html import escape
+from typing import Any, TypeVar
 
 from ..fields import SettingsError
 from . import infotext, message
 from .arguments import check_count, parse_arguments
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _caught(method: F) -> F:
+    """Our own error switches guidance off for this job and is told; hosts would swallow it, or end the job."""
+
+    @functools.wraps(method)
+    def guarded(self: FrontDoor, p: Any, *args: Any) -> None:
+        try:
+            method(self, p, *args)
+        except Exception as error:
+            self._fail(p, error)
+
+    return guarded  # type: ignore[return-value]
 
 
 class FrontDoor:
@@ -21,6 +40,7 @@ class FrontDoor:
         self.host = host
         self.last = message.NOTHING_YET
 
+    @_caught
     def process(self, p: Any, args: Sequence[object]) -> None:
         """A job begins. What an earlier one left is undone, guided or not; bad options end in a message."""
         self.host.end_all(p)
@@ -35,20 +55,23 @@ class FrontDoor:
             self._refuse(p, error)
             return
         infotext.write_settings(request, p.extra_generation_params)
-        self.host.start(p, request.settings, request.negatives, self._ended)
+        self.host.start(p, request.settings, request.negatives, lambda session: self._ended(p, session))
 
+    @_caught
     def before_sampling(self, p: Any) -> None:
         """A pass begins."""
         session = self.host.session_of(p)
         if session is not None:
             session.before_sampling()
 
+    @_caught
     def batch_done(self, p: Any) -> None:
         """The metadata of this batch's pictures is about to be written."""
         session = self.host.session_of(p)
         if session is not None:
             infotext.write_report(session.passes(), p.extra_generation_params)
 
+    @_caught
     def done(self, p: Any, processed: Any) -> None:
         """The job is over: tell under the picture, and in the API's answer."""
         session = self.host.session_of(p)
@@ -61,11 +84,28 @@ class FrontDoor:
             report = {name or "picture": r.to_dict() for name, r in passes.items()}
             processed.extra_generation_params["NAG report"] = report
 
-    def _ended(self, session: Any) -> None:
+    @_caught
+    def _ended(self, p: Any, session: Any) -> None:
         passes = session.passes()
         self.last = message.report_html(passes)
-        if any(report.warnings for report in passes.values()):
+        if any(report.warnings or report.error for report in passes.values()):
             print(f"[NAG Time] {message.summary(passes)}", file=sys.stderr)
+
+    def _fail(self, p: Any, error: Exception) -> None:
+        """Tell an error that nobody foresaw wherever it can still be told, whatever else fails."""
+        with suppress(Exception):
+            session = self.host.session_of(p)
+            if session is not None:
+                session.fail(error)
+        text = f"NAG stopped: {type(error).__name__}: {error}"
+        self.last = f'<ul class="nag-time-error"><li>{escape(text)}</li></ul>'
+        with suppress(Exception):
+            print(f"[NAG Time] {text}", file=sys.stderr)
+            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        with suppress(Exception):
+            p.comment(text)
+        with suppress(Exception):
+            p.extra_generation_params[infotext.ERROR] = infotext.one_line(text)
 
     def _refuse(self, p: Any, error: SettingsError) -> None:
         text = f"NAG is off for this run. {error}"
