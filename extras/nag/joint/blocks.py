@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+Reader = Callable[[tuple[Any, ...], Any], Mapping[str, Tensor]]
 
 
 @dataclass
@@ -30,20 +32,24 @@ class TextStream:
 
     ``rows``: row numbers in the call's batch. ``text``: (rows, tokens, channels), changed by each block.
     ``temb``: what modulates the text in a block, with the negative's own pooled embedding where the model
-    uses one. ``mask``: (rows, tokens) bool, True where a token counts, or None.
+    uses one. ``text_tokens``: of the prompt, in the same call. ``mask``: (rows, tokens) bool, True where a
+    token counts, or None.
     """
 
     rows: tuple[int, ...]
     text: Tensor
     temb: Any
+    text_tokens: int
     mask: Tensor | None = None
 
 
 class JointBlock(Protocol):
     """One block. ``name``: module path of its attention. ``last``: its text goes nowhere after it.
 
-    ``captures``: name -> module whose output is wanted: "q", "k", "v" of the image. ``target``: the module at
-    which z_pos is seen and replaced: its first argument (``at_input``) or its output.
+    ``captures``: (module, reader) pairs; a reader takes the arguments and the output of the module's forward and
+    returns what it tells of "q", "k", "v" of the image. ``target``: the module at which z_pos is seen and
+    replaced: its first argument (``at_input``) or its output. ``call``, everywhere: the arguments of the
+    block's own forward, by name, with "text_tokens": how many tokens the prompt has in it.
     """
 
     name: str
@@ -52,16 +58,16 @@ class JointBlock(Protocol):
     width: int
     last: bool
     at_input: bool
+    arguments: tuple[str, ...]  # names of its forward's positional arguments
 
     @property
-    def captures(self) -> Mapping[str, nn.Module]: ...
+    def captures(self) -> Sequence[tuple[nn.Module, Reader]]: ...
 
     @property
     def target(self) -> nn.Module: ...
 
     def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
-        """(first, end) of the image's tokens in a sequence (batch, tokens, width) at the target. ``call``:
-        the arguments of the block's own forward."""
+        """(first, end) of the image's tokens in a sequence (batch, tokens, width or more) at the target."""
         ...
 
     def image_heads(
@@ -79,13 +85,6 @@ class JointBlock(Protocol):
         ...
 
 
-@dataclass
-class Forward:
-    """What one forward of the model leaves for its blocks: the streams, and how far they have come."""
-
-    streams: list[TextStream] = field(default_factory=list)
-
-
 def split(x: Tensor, heads: int) -> Tensor:
     """(rows, tokens, width) -> (rows, heads, tokens, head size)."""
     n, tokens, width = x.shape
@@ -98,3 +97,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((-imaginary, real), dim=-1).flatten(-2)
     return (x.float() * cos + turned * sin).to(x.dtype)
+
+
+def output_as(name: str) -> Reader:
+    """A reader of a module whose output is one of "q", "k", "v"."""
+    return lambda args, output: {name: output}

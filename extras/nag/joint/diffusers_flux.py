@@ -5,19 +5,21 @@ The image is modulated by the prompt's pooled embedding, the negative text by th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import TextHeads, TextStream, rotate, split
+from .blocks import Reader, TextHeads, TextStream, output_as, rotate, split
 
 _HALF_MAX = 65504.0
 
 
 class FluxBlock:
     """What double and single blocks share: attention with q/k norm and rotary embedding."""
+
+    arguments = ("hidden_states", "encoder_hidden_states", "temb", "image_rotary_emb")
 
     def __init__(self, name: str, block: Any, last: bool):
         self.name, self.block, self.last = name, block, last
@@ -27,8 +29,9 @@ class FluxBlock:
         self.width = int(self.attn.inner_dim)
 
     @property
-    def captures(self) -> Mapping[str, nn.Module]:
-        return {"q": self.attn.norm_q, "k": self.attn.norm_k, "v": self.attn.to_v}
+    def captures(self) -> Sequence[tuple[nn.Module, Reader]]:
+        attn = self.attn
+        return [(attn.norm_q, output_as("q")), (attn.norm_k, output_as("k")), (attn.to_v, output_as("v"))]
 
     def image_heads(
         self, captured: Mapping[str, Tensor], rows: Tensor | slice, call: Mapping[str, Any]
@@ -51,7 +54,7 @@ class FluxBlock:
         rotary = call.get("image_rotary_emb")
         if rotary is None:
             return x
-        tokens, own = x.shape[2], text_tokens(call)
+        tokens, own = x.shape[2], int(call["text_tokens"])
         # text positions do not differ in Flux; a longer negative repeats the last
         at = torch.arange(tokens, device=rotary[0].device).clamp_max(max(own - 1, 0))
         return rotate(x, rotary[0][at], rotary[1][at])
@@ -71,7 +74,7 @@ class FluxDouble(FluxBlock):
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         block, attn = self.block, self.attn
-        x, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1_context(stream.text, emb=self._temb(stream))
+        x, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1_context(stream.text, emb=stream.temb)
         q = attn.norm_added_q(split(attn.add_q_proj(x), self.heads))
         k = attn.norm_added_k(split(attn.add_k_proj(x), self.heads))
         v = split(attn.add_v_proj(x), self.heads)
@@ -83,10 +86,7 @@ class FluxDouble(FluxBlock):
         gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
         text = stream.text + gate.unsqueeze(1) * self.attn.to_add_out(z_text)
         x = self.block.norm2_context(text) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
-        return _finite(text + gate_mlp.unsqueeze(1) * self.block.ff_context(x))
-
-    def _temb(self, stream: TextStream) -> Tensor:
-        return stream.temb
+        return finite(text + gate_mlp.unsqueeze(1) * self.block.ff_context(x))
 
 
 class FluxSingle(FluxBlock):
@@ -100,14 +100,14 @@ class FluxSingle(FluxBlock):
         return self.attn
 
     def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
-        return text_tokens(call), tokens.shape[1]
+        return int(call["text_tokens"]), tokens.shape[1]
 
     def _skipped(self, call: Mapping[str, Any]) -> int:
-        return text_tokens(call)
+        return int(call["text_tokens"])
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         attn = self.attn
-        x, gate = self.block.norm(stream.text, emb=self._temb(stream))
+        x, gate = self.block.norm(stream.text, emb=stream.temb)
         q = attn.norm_q(split(attn.to_q(x), self.heads))
         k = attn.norm_k(split(attn.to_k(x), self.heads))
         v = split(attn.to_v(x), self.heads)
@@ -117,18 +117,10 @@ class FluxSingle(FluxBlock):
         x, gate = heads.kept
         block = self.block
         both = torch.cat([z_text, block.act_mlp(block.proj_mlp(x))], dim=2)
-        return _finite(stream.text + gate.unsqueeze(1) * block.proj_out(both))
-
-    def _temb(self, stream: TextStream) -> Tensor:
-        return stream.temb
+        return finite(stream.text + gate.unsqueeze(1) * block.proj_out(both))
 
 
-def text_tokens(call: Mapping[str, Any]) -> int:
-    """How many tokens the prompt has in this call of a block."""
-    return int(call["encoder_hidden_states"].shape[1])
-
-
-def _finite(text: Tensor) -> Tensor:
+def finite(text: Tensor) -> Tensor:
     return text.clip(-_HALF_MAX, _HALF_MAX) if text.dtype == torch.float16 else text
 
 
@@ -158,4 +150,5 @@ def streams(
         temb = model.time_text_embed(timestep, pooled)
     else:
         temb = model.time_text_embed(timestep, guidance[at].to(dtype) * 1000, pooled)
-    return TextStream(rows, model.context_embedder(text.to(call["encoder_hidden_states"])), temb)
+    prompt = call["encoder_hidden_states"]
+    return TextStream(rows, model.context_embedder(text.to(prompt)), temb, prompt.shape[1])

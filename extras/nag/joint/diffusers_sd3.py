@@ -6,18 +6,19 @@ only attention sees no text: it is the same for both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import TextHeads, TextStream, split
+from .blocks import Reader, TextHeads, TextStream, output_as, split
 
 
 class SD3Block:
     """transformer_blocks.N."""
 
     at_input = True
+    arguments = ("hidden_states", "encoder_hidden_states", "temb")
 
     def __init__(self, name: str, block: Any):
         self.name, self.block = name, block
@@ -28,9 +29,10 @@ class SD3Block:
         self.width = int(self.attn.inner_dim)
 
     @property
-    def captures(self) -> Mapping[str, nn.Module]:
+    def captures(self) -> Sequence[tuple[nn.Module, Reader]]:
         attn = self.attn
-        return {"q": attn.norm_q or attn.to_q, "k": attn.norm_k or attn.to_k, "v": attn.to_v}
+        modules = {"q": attn.norm_q or attn.to_q, "k": attn.norm_k or attn.to_k, "v": attn.to_v}
+        return [(module, output_as(name)) for name, module in modules.items()]
 
     @property
     def target(self) -> nn.Module:
@@ -78,4 +80,5 @@ def streams(
     timestep = call["timestep"]
     timestep = timestep[at] if timestep.dim() else timestep.expand(len(at))
     temb = model.time_text_embed(timestep, own)
-    return TextStream(rows, model.context_embedder(text.to(call["encoder_hidden_states"])), temb)
+    prompt = call["encoder_hidden_states"]
+    return TextStream(rows, model.context_embedder(text.to(prompt)), temb, prompt.shape[1])

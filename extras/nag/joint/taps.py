@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..maths import normalized_guidance
 from ..taps import _marked as marked
-from .blocks import JointBlock, TextStream
+from .blocks import JointBlock, Reader, TextStream
 
 
 @dataclass
@@ -55,8 +55,8 @@ class JointTap:
             return
         target = self.block.target
         self._handles = [owner.register_forward_pre_hook(self._enter, with_kwargs=True)]
-        for name, module in self.block.captures.items():
-            self._handles.append(module.register_forward_hook(self._capture(name)))
+        for module, reader in self.block.captures:
+            self._handles.append(module.register_forward_hook(self._capture(reader)))
         if self.block.at_input:
             self._handles.append(target.register_forward_pre_hook(self._before_target))
         else:
@@ -75,12 +75,17 @@ class JointTap:
     @marked
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._captured.clear()
-        self._call = kwargs if self.state.active else {}
+        self._call = {}
+        if self.state.active:
+            names = self.block.arguments
+            tokens = self.state.streams[0].text_tokens
+            self._call = {**dict(zip(names, args, strict=False)), **kwargs, "text_tokens": tokens}
 
-    def _capture(self, name: str) -> Callable[..., None]:
+    def _capture(self, reader: Reader) -> Callable[..., None]:
         def capture(module: nn.Module, args: Any, output: Any) -> None:
             if self._call and not self._busy:
-                self._captured.setdefault(name, output)
+                for name, tensor in reader(args, output).items():
+                    self._captured.setdefault(name, tensor)
 
         return marked(capture)
 
@@ -120,18 +125,19 @@ class JointTap:
         state = self.state
         strength = state.strength * self.weight
         first, end = self.block.image(z, call)
+        width = self.block.width  # where attention and feed-forward are one tensor, attention comes first
         out, moved, size = z, [], []
         for stream in state.streams:
             rows = as_index(stream.rows, z.device)
             z_neg = self._advance(stream, captured, rows, call)
             if self.index is None:
                 continue
-            z_pos = z[rows, first:end]
+            z_pos = z[rows, first:end, :width]
             guided = normalized_guidance(z_pos, z_neg, state.scale, state.tau, state.alpha, strength)
             moved.append((guided.float() - z_pos.float()).abs().sum())
             size.append(z_pos.float().abs().sum())
             out = z.clone() if out is z else out
-            out[rows, first:end] = guided
+            out[rows, first:end, :width] = guided
         if self.index is None:
             return None
         change = torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30)

@@ -1,0 +1,136 @@
+"""Flux in its authors' layout (double_blocks, single_blocks), as Forge has it; text tokens stand first.
+
+Other than in diffusers, q, k and v come out of one projection, and in the single blocks the feed-forward with
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import Reader, TextHeads, TextStream
+from .diffusers_flux import finite
+
+
+class BflBlock:
+    """What double and single blocks share."""
+
+    at_input = True
+
+    def __init__(self, name: str, block: Any, norm: Any):
+        self.name, self.block, self.norm, self.last = name, block, norm, False
+        self.module: nn.Module = block
+        self.heads, self.width = int(block.num_heads), int(block.hidden_size)
+
+    @property
+    def captures(self) -> Sequence[tuple[nn.Module, Reader]]:
+        # norm(q, k, v) -> (q, k), all (rows, heads, tokens, size)
+        return [(self.norm, lambda args, output: {"q": output[0], "k": output[1], "v": args[2]})]
+
+    def image_heads(
+        self, captured: Mapping[str, Tensor], rows: Tensor | slice, call: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        skip = self._skipped(call)
+        q, k, v = (captured[name][rows, :, skip:] for name in "qkv")
+        pe = _of_rows(call["pe"], rows)[:, :, -q.shape[2] :]
+        return turn(q, pe), turn(k, pe), v
+
+    def _skipped(self, call: Mapping[str, Any]) -> int:
+        return 0
+
+    def _heads(self, qkv: Tensor, norm: Any, stream: TextStream, call: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """q, k, v of the text from the joint projection's output (rows, tokens, 3 x width)."""
+        n, tokens, _ = qkv.shape
+        q, k, v = qkv.view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = norm(q, k, v)
+        # text positions do not differ in Flux; a longer negative repeats the last
+        own = torch.arange(tokens, device=qkv.device).clamp_max(max(int(call["text_tokens"]) - 1, 0))
+        pe = _of_rows(call["pe"], list(stream.rows))[:, :, own]
+        return turn(q, pe), turn(k, pe), v
+
+
+class BflDouble(BflBlock):
+    """double_blocks.N: image and text with weights of their own."""
+
+    arguments = ("img", "txt", "vec", "pe")
+
+    def __init__(self, name: str, block: Any):
+        super().__init__(name, block, block.img_attn.norm)
+
+    @property
+    def target(self) -> nn.Module:
+        proj: nn.Module = self.block.img_attn.proj
+        return proj
+
+    def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
+        return 0, tokens.shape[1]
+
+    def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
+        block = self.block
+        shift, scale, *gates = block.txt_mod(stream.temb)
+        x = (1 + scale) * block.txt_norm1(stream.text) + shift
+        q, k, v = self._heads(block.txt_attn.qkv(x), block.txt_attn.norm, stream, call)
+        return TextHeads(q, k, v, tuple(gates))
+
+    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+        gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
+        block = self.block
+        text = stream.text + gate * block.txt_attn.proj(z_text)
+        return finite(text + gate_mlp * block.txt_mlp((1 + scale_mlp) * block.txt_norm2(text) + shift_mlp))
+
+
+class BflSingle(BflBlock):
+    """single_blocks.N: text and image in one sequence, attention and feed-forward side by side."""
+
+    arguments = ("x", "vec", "pe")
+
+    def __init__(self, name: str, block: Any):
+        super().__init__(name, block, block.norm)
+
+    @property
+    def target(self) -> nn.Module:
+        linear: nn.Module = self.block.linear2
+        return linear
+
+    def image(self, tokens: Tensor, call: Mapping[str, Any]) -> tuple[int, int]:
+        return int(call["text_tokens"]), tokens.shape[1]
+
+    def _skipped(self, call: Mapping[str, Any]) -> int:
+        return int(call["text_tokens"])
+
+    def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
+        block = self.block
+        shift, scale, gate = block.modulation(stream.temb)
+        x = (1 + scale) * block.pre_norm(stream.text) + shift
+        qkv, mlp = torch.split(block.linear1(x), [3 * self.width, block.mlp_hidden_dim], dim=-1)
+        q, k, v = self._heads(qkv, block.norm, stream, call)
+        return TextHeads(q, k, v, (mlp, gate))
+
+    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+        mlp, gate = heads.kept
+        block = self.block
+        return finite(stream.text + gate * block.linear2(torch.cat((z_text, block.mlp_act(mlp)), 2)))
+
+
+def blocks(model: Any) -> list[BflBlock]:
+    """All blocks in the order they run."""
+    found: list[BflBlock] = [BflDouble(f"double_blocks.{i}", block) for i, block in enumerate(model.double_blocks)]
+    found += [BflSingle(f"single_blocks.{i}", block) for i, block in enumerate(model.single_blocks)]
+    if found:
+        found[-1].last = True
+    return found
+
+
+def turn(x: Tensor, pe: Tensor) -> Tensor:
+    """Rotary embedding with 2 x 2 matrices. ``x``: (rows, heads, tokens, size), ``pe``: (1 or rows, 1, tokens,
+    size / 2, 2, 2)."""
+    pairs = x.float().unflatten(-1, (-1, 1, 2))
+    return (pe[..., 0] * pairs[..., 0] + pe[..., 1] * pairs[..., 1]).flatten(-2).to(x.dtype)
+
+
+def _of_rows(pe: Tensor, rows: Any) -> Tensor:
+    return pe if pe.shape[0] == 1 else pe[rows]
