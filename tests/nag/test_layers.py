@@ -4,7 +4,7 @@ import nag_tiny
 import pytest
 from torch import nn
 
-from extras.nag.layers import LayerError, find_layers, find_unet, select
+from extras.nag.layers import LayerError, find_blocks, find_layers, find_unet, select
 
 
 def notations(layers, kind="cross"):
@@ -96,6 +96,12 @@ def test_models_without_layers_are_refused():
         ("middle_block.1.transformer_blocks.0.attn2", "m0"),
         ("input_blocks.4.1.*", "d2"),
         ("output_blocks.1?.1.*", "u7 u8"),
+        ("in04,OUT03", "d2 u0"),
+        ("mid", "m0"),
+        ("all,!M00,!in1,!in2,!in4,!in5", "d4 d5 u0 u1 u2 u3 u4 u5 u6 u7 u8"),
+        ("d4.0", "d4"),
+        ("u8.0,m0.0", "m0 u8"),
+        ("d0-d2,d1=0", "d0 d2"),
     ],
 )
 @pytest.mark.parametrize("family", ["diffusers", "ldm"])
@@ -121,10 +127,52 @@ def test_kind_can_be_chosen(sd1):
         ("", "names no layer"),
         (" , ,", "names no layer"),
         ("!", "cannot be read"),
-        ("d0=0.5", "cannot be read"),
+        ("d0=much", "strength 'much'; allowed: a number from 0 to 1"),
+        ("d0=1.5", "'d0=1.5' has the strength '1.5'"),
+        ("!d0=0.5", "cannot be read"),
+        ("=0.5", "cannot be read"),
+        ("all=0", "leaves no layer"),
         ("all,!all", "leaves no layer"),
+        ("in03", "'in03' matches nothing"),
+        ("d6.0", "d6.0 .* does not exist; this model has d0.0, d1.0"),
+        ("d0.0-1", "d0.1 .* does not exist"),
+        ("d0.1-0", "d0.1-0"),
     ],
 )
 def test_unknown_layers_are_an_error_that_lists_what_exists(sd1, selector, words):
     with pytest.raises(LayerError, match=words):
         select(find_layers(sd1), selector)
+
+
+def test_places_count_transformers_and_the_blocks_in_them(sdxl):
+    layers = find_layers(sdxl)
+    assert notations(select(layers, "d2.2-9,d3")) == ["d3", *span("d", 14)[6:]]
+    assert notations(select(layers, "d3.0-9,m0.7,u0.4,u5.1")) == [*span("d", 24)[14:], "m7", "u4", "u35"]
+    assert notations(select(layers, "in08")) == span("d", 24)[14:]
+    with pytest.raises(LayerError, match=r"d4\.0 .*this model has d0\.0-1, d1\.0-1, d2\.0-9, d3\.0-9, m0\.0-9"):
+        select(layers, "d4.0-9")
+    with pytest.raises(LayerError, match="tpg_layers: 'x' matches nothing"):
+        select(layers, "x", field="tpg_layers")
+
+
+def test_strengths_of_layers(sd1):
+    chosen = select(find_layers(sd1), "all=0.25,d0-d3=0.5, m0, !u0-u7")
+    assert {layer.notation: layer.strength for layer in chosen} == {
+        **dict.fromkeys(span("d", 4), 0.5),
+        "d4": 0.25,
+        "d5": 0.25,
+        "m0": 1.0,
+        "u8": 0.25,
+    }
+
+
+@pytest.mark.parametrize("family", ["diffusers", "ldm"])
+def test_blocks_are_those_of_the_layers(sd1, family):
+    model = sd1 if family == "diffusers" else nag_tiny.ldm()
+    blocks, layers = find_blocks(model), find_layers(model)
+    assert notations(blocks, "block") == notations(layers)
+    for block, layer in zip(blocks, [x for x in layers if x.kind == "cross"], strict=True):
+        assert layer.module in block.module.children() and layer.place == block.place
+        assert layer.name.startswith(block.name + ".") and layer.alias.startswith(block.alias + ".")
+    chosen = select(blocks, "d2-d5,middle_block.1.transformer_blocks.0", "block")
+    assert notations(chosen, "block") == ["d2", "d3", "d4", "d5", "m0"]
