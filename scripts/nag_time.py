@@ -1,7 +1,8 @@
 """NAG Time's front door in a WebUI: wiring only. What it wires lives in extras/nag."""
 
 # Everything is imported here: the extension's root is on sys.path only while this file is loaded.
-from extras.nag.hosts import a1111, a1111_grid
+from extras.nag.hosts import webui
+from extras.nag.hosts.webui.grid import preview_grid
 from extras.nag.ui.front import FrontDoor
 from extras.nag.ui.panel import Panel
 from modules import script_callbacks, scripts
@@ -9,8 +10,8 @@ from modules import script_callbacks, scripts
 
 class NagTimeScript(scripts.Script):
     def __init__(self):
-        self.front = FrontDoor(a1111)
-        self.panel = Panel(self.front, a1111_grid.preview_grid)
+        self.front = FrontDoor(webui)
+        self.panel = Panel(self.front, preview_grid)
 
     def title(self):
         return "NAG Time"
@@ -39,5 +40,5 @@ class NagTimeScript(scripts.Script):
         self.front.done(p, processed)
 
 
-script_callbacks.on_cfg_denoiser(a1111.on_cfg_denoiser)
-script_callbacks.on_cfg_after_cfg(a1111.on_cfg_after_cfg)
+script_callbacks.on_cfg_denoiser(webui.on_cfg_denoiser)
+script_callbacks.on_cfg_after_cfg(webui.on_cfg_after_cfg)

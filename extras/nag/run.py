@@ -106,6 +106,11 @@ class Run:
         else:
             self._remove()
 
+    @property
+    def acting(self) -> bool:
+        """True while the current step is guided: hooks are in place, calls are to be told."""
+        return self._open
+
     def call(self, rows: Sequence[tuple[int, int]]) -> None:
         """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for
         none."""

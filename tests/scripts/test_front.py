@@ -43,7 +43,7 @@ def test_unbalanced_brackets_are_told_and_taken_as_the_host_takes_them(draw, tex
 
 @pytest.mark.parametrize("text", ["(a:1.2) [b] \\( \\)", "[a:b:.5]", "", "plain"])
 def test_balanced_brackets_are_not(text):
-    from extras.nag.hosts.a1111_negative import unbalanced
+    from extras.nag.hosts.webui.negative import unbalanced
 
     assert unbalanced(text) == ""
 

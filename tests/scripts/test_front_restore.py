@@ -51,26 +51,26 @@ def test_nothing_is_in_the_model_while_no_step_is_guided(draw, engine):
 
 
 @pytest.mark.parametrize(
-    "where", ["extras.nag.maths.normalized_guidance", "a1111_negative.NegativeEncoder.encode", "Run.call", "Run.begin",
-              "Run.step_at", "Run.set_negative", "a1111_grid", "RowCounter.take", "before_sampling"],
+    "where", ["extras.nag.maths.normalized_guidance", "NegativeEncoder.encode", "Run.call", "Run.begin",
+              "Run.step_at", "Run.set_negative", "grid_of_call", "RowCounter.take", "before_sampling"],
 )  # fmt: skip
 def test_our_own_error_ends_in_an_unguided_picture(draw, plain, monkeypatch, where):
     from extras.nag import run, taps
-    from extras.nag.hosts import a1111, a1111_negative, a1111_rows
+    from extras.nag.hosts.webui import negative, rows, session
 
     def fail(*args, **kwargs):
         raise RuntimeError("a fault of ours")
 
     owner, name = {
         "extras.nag.maths.normalized_guidance": (taps, "normalized_guidance"),
-        "a1111_negative.NegativeEncoder.encode": (a1111_negative.NegativeEncoder, "encode"),
+        "NegativeEncoder.encode": (negative.NegativeEncoder, "encode"),
         "Run.call": (run.Run, "call"),
         "Run.begin": (run.Run, "begin"),
         "Run.step_at": (run.Run, "step_at"),
         "Run.set_negative": (run.Run, "set_negative"),
-        "a1111_grid": (a1111, "grid_of_call"),
-        "RowCounter.take": (a1111_rows.RowCounter, "take"),
-        "before_sampling": (a1111, "prepare_text"),
+        "grid_of_call": (session, "grid_of_call"),
+        "RowCounter.take": (rows.RowCounter, "take"),
+        "before_sampling": (session, "prepare_text"),
     }[where]
     monkeypatch.setattr(owner, name, fail)
     hurt = draw(GLASSES, cfg_scale=7)
@@ -138,10 +138,10 @@ def test_another_model_in_between(draw, plain, engine, front_models):
 
 def test_a_job_that_never_ended_is_undone_by_the_next(draw, plain, engine, monkeypatch):
     """Even where a host forgets to close the job, the next one finds a clean model."""
-    from extras.nag.hosts import a1111
+    from extras.nag.hosts.webui import session
 
-    monkeypatch.setattr(a1111, "_watch_close", lambda p, session: None)
-    monkeypatch.setattr(a1111.Session, "_end_pass", lambda self: None)
+    monkeypatch.setattr(session, "watch_close", lambda p, then: None)
+    monkeypatch.setattr(session.Session, "_end_pass", lambda self: None)
     handle = engine.model.model.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         draw(GLASSES, cfg_scale=7)

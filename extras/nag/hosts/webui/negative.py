@@ -1,9 +1,11 @@
-"""A1111: the NAG negative, encoded exactly as the host encodes its own negative prompt."""
+"""The NAG negative, encoded exactly as the host encodes its own negative prompt."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -24,7 +26,7 @@ def prepare_text(p: Any, text: str, warnings: list[str]) -> str:
 
     text = shared.prompt_styles.apply_negative_styles_to_prompt(text, p.styles or [])
     if getattr(shared.opts, "enable_prompt_comments", True):
-        text = _COMMENT.sub("\n", _COMMENT_LINE.sub("\n", text))
+        text = without_comments(text)
     text, tags = strip_tags(text)
     for warning in [_tags_out(tags)] if tags else []:
         _once(warnings, warning)
@@ -36,7 +38,13 @@ def prepare_text(p: Any, text: str, warnings: list[str]) -> str:
 
 def is_blank(text: str) -> bool:
     """True where nothing is left to guide away from: nothing, or only comments and tags."""
-    return not strip_tags(_COMMENT.sub("\n", text))[0].strip(" ,\n\t")
+    return not strip_tags(without_comments(text))[0].strip(" ,\n\t")
+
+
+def without_comments(text: str) -> str:
+    """The text without # comments, or by the host's own rule where it has another."""
+    own = getattr(sys.modules.get("modules.processing_scripts.comments"), "strip_comments", None)
+    return str(own(text)) if own else _COMMENT.sub("\n", _COMMENT_LINE.sub("\n", text))
 
 
 def strip_tags(text: str) -> tuple[str, list[str]]:
@@ -71,36 +79,27 @@ class NegativeEncoder:
         self._schedules: list[Any] = []
 
     def encode(self, p: Any, texts: Sequence[str]) -> None:
-        """Encode one text per image (or one for all) for the pass that ``p`` is in. Leaves no trace in the
-        host."""
+        """Encode one text per image (or one for all) for the pass that ``p`` is in. Leaves no trace in the host."""
         from modules import prompt_parser, sd_samplers
-        from modules.sd_hijack import model_hijack
 
         hires = bool(p.is_hr_pass)
         width, height = (p.hr_upscale_to_x, p.hr_upscale_to_y) if hires else (p.width, p.height)
-        prompts = prompt_parser.SdConditioning(texts, width=width, height=height, is_negative_prompt=True)
+        extra = {}
+        if hasattr(p, "distilled_cfg_scale"):  # Forge: part of the conditioning of some models
+            extra["distilled_cfg_scale"] = p.hr_distilled_cfg if hires else p.distilled_cfg_scale
+        prompts = prompt_parser.SdConditioning(texts, width=width, height=height, is_negative_prompt=True, **extra)
 
         def total(name: str, steps: int) -> int:
             config = sd_samplers.find_sampler_config(name)
             return int(config.total_steps(steps)) if config else steps
 
         first = getattr(p, "firstpass_steps", None) or total(p.sampler_name, p.steps)
-        hires_steps = (
-            total(p.hr_sampler_name or p.sampler_name, p.hr_second_pass_steps or p.steps) if hires else None
-        )
+        hires_steps = total(p.hr_sampler_name or p.sampler_name, p.hr_second_pass_steps or p.steps) if hires else None
         networks = p.hr_extra_network_data if hires else p.extra_network_data
-        extra = {
-            k: dict(v) if isinstance(v, dict) else v for k, v in model_hijack.extra_generation_params.items()
-        }
-        comments, own = list(model_hijack.comments), dict(p.extra_generation_params)
-        try:
+        with _no_trace(p):
             self._schedules = p.get_conds_with_caching(
                 prompt_parser.get_learned_conditioning, prompts, first, [self._cache], networks, hires_steps
             )
-        finally:
-            model_hijack.extra_generation_params, model_hijack.comments = extra, comments
-            p.extra_generation_params.clear()
-            p.extra_generation_params.update(own)
 
     @property
     def scheduled(self) -> bool:
@@ -119,10 +118,31 @@ class NegativeEncoder:
         return result
 
 
+@contextlib.contextmanager
+def _no_trace(p: Any) -> Iterator[None]:
+    """What an encoding notes for infotext and console is that of the host's own prompts alone."""
+    from modules.sd_hijack import model_hijack
+
+    noted = [o for o in (p, p.sd_model, model_hijack) if isinstance(getattr(o, "extra_generation_params", None), dict)]
+    params = [(o.extra_generation_params, _copy(o.extra_generation_params)) for o in noted]
+    commented = [o for o in (p.sd_model, model_hijack) if isinstance(getattr(o, "comments", None), list)]
+    comments = [(o, list(o.comments)) for o in commented]
+    try:
+        yield
+    finally:
+        for mapping, before in params:
+            mapping.clear()
+            mapping.update(before)
+        for owner, lines in comments:
+            owner.comments = lines
+
+
+def _copy(params: dict[str, Any]) -> dict[str, Any]:
+    return {key: dict(value) if isinstance(value, dict) else value for key, value in params.items()}
+
+
 def _tags_out(tags: Sequence[str]) -> str:
-    return "tags have no effect in a negative prompt and were taken out of the NAG negative: " + " ".join(
-        tags
-    )
+    return "tags have no effect in a negative prompt and were taken out of the NAG negative: " + " ".join(tags)
 
 
 def _once(warnings: list[str], text: str) -> None:

@@ -1,4 +1,4 @@
-"""A1111: where in the sampling a model call stands, and the grid of times a sampler is going to walk."""
+"""Where in the sampling a model call stands, and the grid of times a sampler is going to walk."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ class Grid:
     sigmas: tuple[float, ...]
     exact: bool = True
 
-    def time_of(self, inner: Any, sigma: float) -> float:
-        """Train timestep of a model call; one on the grid where the sigma is one of it."""
-        if not hasattr(inner, "sigma_to_t"):
-            return sigma  # timesteps samplers: it is the timestep
+    def time_of(self, denoiser: Any, sigma: float) -> float:
+        """Train timestep of an evaluation at ``sigma``, as the denoiser's callback tells it; one on the grid where
+        the sigma is one of it."""
+        inner = denoiser.inner_model
+        continuous = hasattr(inner, "sigma_to_t")
+        if not continuous and not getattr(denoiser, "classic_ddim_eps_estimation", False):
+            return sigma  # timesteps samplers of A1111: it is the timestep
         for known, t in zip(self.sigmas, self.times, strict=True):
             if abs(known - sigma) <= _NEAR * known:
                 return t
-        return float(_times(inner, torch.tensor([sigma]))[0])
+        return float(_times(inner, torch.tensor([sigma]))[0]) if continuous else _time_at(inner.inner_model, sigma)
 
 
 def grid_of_call(sampler: Any, arguments: Mapping[str, Any], steps: int) -> Grid:
@@ -98,16 +101,19 @@ def _times(inner: Any, sigmas: Tensor) -> list[float]:
     """Train timesteps of sigmas (n,)."""
     known = getattr(inner, "log_sigmas", None)
     with torch.no_grad():
-        return [
-            float(t)
-            for t in inner.sigma_to_t(sigmas.to(known.device if known is not None else "cpu")).tolist()
-        ]
+        return [float(t) for t in inner.sigma_to_t(sigmas.to(known.device if known is not None else "cpu")).tolist()]
 
 
 def _sigma_at(model: Any, t: float) -> float:
     kept = model.alphas_cumprod
     abar = float(kept[min(max(round(t), 0), len(kept) - 1)])
     return math.sqrt((1 - abar) / abar)
+
+
+def _time_at(model: Any, sigma: float) -> float:
+    """The train timestep whose sigma is nearest."""
+    kept = model.alphas_cumprod.double()
+    return float((((1 - kept) / kept).log() / 2 - math.log(max(sigma, 1e-10))).abs().argmin())
 
 
 def _unipc_times(model: Any, ascending: Tensor, is_img2img: bool) -> list[float]:

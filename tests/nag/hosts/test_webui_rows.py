@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extras.nag.hosts.a1111_rows import RowCounter
+from extras.nag.hosts.webui.rows import RowCounter
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.lists(st.integers(1, 5), min_size=1, max_size=30))

@@ -1,0 +1,80 @@
+"""A1111 and the Studio: the network is called with rows in the order that on_cfg_denoiser shows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from .families import ProjectContexts
+from .rows import RowCounter
+
+
+class A1111:
+    """``p.sd_model.model`` denoises; the denoiser has a multiplier of the CFG scale."""
+
+    def __init__(self) -> None:
+        self._rows = RowCounter()
+        self._cfg: tuple[Any, float] | None = None  # (denoiser, its own multiplier) while ours is in place
+
+    def network(self, sd_model: Any) -> Any:
+        return sd_model.model
+
+    def identity(self, sd_model: Any) -> Hashable:
+        info = getattr(sd_model, "sd_checkpoint_info", None)
+        return id(sd_model.model), getattr(info, "filename", None), getattr(sd_model, "sd_model_hash", None)
+
+    def adapters(self, sd_model: Any) -> Hashable:
+        loaded = getattr(sys.modules.get("networks"), "loaded_networks", ())  # the host's own LoRA extension
+        networks = tuple(
+            (net.name, net.te_multiplier, net.unet_multiplier, getattr(net, "dyn_dim", None)) for net in loaded
+        )
+        return networks, tuple((net.name, getattr(net, "multiplier", 1.0)) for net in _hypernetworks())
+
+    def project_contexts(self) -> ProjectContexts | None:
+        if not _hypernetworks():
+            return None
+        from modules.hypernetworks import hypernetwork
+
+        return lambda attn, context: hypernetwork.apply_hypernetworks(_hypernetworks(), context, attn)
+
+    def begin_rows(self, denoiser: Any) -> None:
+        self._rows.begin(conds_list(denoiser))
+
+    def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
+        x = args[0] if args else kwargs["x"]
+        return self._rows.take(x.shape[0])
+
+    def lower_cfg(self, denoiser: Any, lowered: Callable[[float], float]) -> None:
+        cfg = float(denoiser.sampler.sampler_extra_args["cond_scale"])
+        own = denoiser.cond_scale_miltiplier  # the host's spelling; read after the model call
+        if cfg:
+            self._cfg = (denoiser, own)
+            denoiser.cond_scale_miltiplier = own * lowered(cfg) / cfg
+
+    def restore_cfg(self) -> None:
+        if self._cfg is not None:
+            denoiser, own = self._cfg
+            denoiser.cond_scale_miltiplier, self._cfg = own, None
+
+    def skip_uncond(self, params: Any) -> str:
+        from .skip_uncond import skip_uncond
+
+        return skip_uncond(params, conds_list(params.denoiser))
+
+    def make_ready(self, sd_model: Any, x: Any) -> None:
+        """The host moves its text encoder away by itself."""
+
+
+def conds_list(denoiser: Any) -> Sequence[Sequence[tuple[int, float]]]:
+    """For each image its (row, weight) pairs, as the host is going to stack them."""
+    from modules import prompt_parser
+
+    cond = denoiser.sampler.sampler_extra_args["cond"]
+    return prompt_parser.reconstruct_multicond_batch(cond, denoiser.step)[0]
+
+
+def _hypernetworks() -> Sequence[Any]:
+    from modules import shared
+
+    return getattr(shared, "loaded_hypernetworks", None) or ()

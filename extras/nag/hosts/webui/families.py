@@ -1,0 +1,64 @@
+"""What differs between the families of A1111-style WebUIs, and which one this is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol
+
+ProjectContexts = Callable[[Any, Any], tuple[Any, Any]]
+
+
+class Family(Protocol):
+    """The answers of one family. A session makes its own, and asks at every evaluation."""
+
+    def network(self, sd_model: Any) -> Any:
+        """The module whose forward is one model call."""
+        ...
+
+    def identity(self, sd_model: Any) -> Hashable:
+        """Changes when another network denoises, or other weights in the same one."""
+        ...
+
+    def adapters(self, sd_model: Any) -> Hashable:
+        """Changes when LoRAs and the like do: keys and values computed before are void."""
+        ...
+
+    def project_contexts(self) -> ProjectContexts | None:
+        """What the host does to a context before a layer's keys and values (hypernetworks)."""
+        ...
+
+    def begin_rows(self, denoiser: Any) -> None:
+        """An evaluation of the sampler begins: one or several model calls."""
+        ...
+
+    def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """(row, image) of the conditional rows of the model call with these arguments."""
+        ...
+
+    def lower_cfg(self, denoiser: Any, lowered: Callable[[float], float]) -> None:
+        """Put ``lowered(scale)`` in the place of the CFG scale of this evaluation."""
+        ...
+
+    def restore_cfg(self) -> None:
+        """Undo lower_cfg(). Any number of times."""
+        ...
+
+    def skip_uncond(self, params: Any) -> str:
+        """Leave the unconditional half out of this evaluation; returns why that has no effect, or ""."""
+        ...
+
+    def make_ready(self, sd_model: Any, x: Any) -> None:
+        """After an encoding in mid-run: the network is where it can be called with ``x`` again."""
+        ...
+
+
+def family_of(sd_model: Any) -> Family:
+    """The family a loaded model belongs to, by what it has. LookupError for a model of neither."""
+    from .a1111 import A1111
+    from .forge import Forge
+
+    if getattr(getattr(sd_model, "forge_objects", None), "unet", None) is not None:
+        return Forge()
+    if hasattr(sd_model, "model"):
+        return A1111()
+    raise LookupError(f"the host's model is {type(sd_model).__name__}; allowed: one with .model or .forge_objects.unet")

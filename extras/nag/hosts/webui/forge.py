@@ -1,0 +1,74 @@
+"""Forge, reForge, Forge Classic: the network says by itself which of its rows are conditional.
+
+``forge_objects.unet`` is a patcher, made anew for every pass; the network in it stays. CFG 1 leaves the
+unconditional rows out. Weights may be offloaded, in 8 bits or patched while they are used: layers are called as
+modules, so that does not matter here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from .families import ProjectContexts
+from .rows import chunk_rows
+
+_MODIFIERS = "conditioning_modifiers"  # of the patcher's options: called with the CFG scale before each evaluation
+
+
+class Forge:
+    """``forge_objects.unet.model.diffusion_model`` denoises; a conditioning modifier changes the CFG scale."""
+
+    def __init__(self) -> None:
+        self._cfg: tuple[dict[str, Any], Any] | None = None  # (options, their own modifiers) while ours is in place
+
+    def network(self, sd_model: Any) -> Any:
+        return sd_model.forge_objects.unet.model.diffusion_model
+
+    def identity(self, sd_model: Any) -> Hashable:
+        info = getattr(sd_model, "sd_checkpoint_info", None)
+        return id(sd_model), id(self.network(sd_model)), getattr(info, "filename", None)
+
+    def adapters(self, sd_model: Any) -> Hashable:
+        return str(getattr(sd_model, "current_lora_hash", ""))
+
+    def project_contexts(self) -> ProjectContexts | None:
+        return None  # these hosts have no hypernetworks
+
+    def begin_rows(self, denoiser: Any) -> None:
+        """Each model call brings its own account."""
+
+    def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
+        x = args[0] if args else kwargs["x"]
+        options = kwargs.get("transformer_options") or {}
+        if "cond_or_uncond" not in options or "sigmas" not in options:
+            return []  # a call that is no evaluation of the sampler
+        return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), x.shape[0])
+
+    def lower_cfg(self, denoiser: Any, lowered: Callable[[float], float]) -> None:
+        options = denoiser.inner_model.inner_model.forge_objects.unet.model_options
+        own = options.get(_MODIFIERS)
+
+        def lower(model: Any, x: Any, sigma: Any, uncond: Any, cond: Any, scale: float, *rest: Any) -> tuple[Any, ...]:
+            return (model, x, sigma, uncond, cond, lowered(float(scale)), *rest)
+
+        self._cfg = (options, own)
+        options[_MODIFIERS] = [*(own or ()), lower]  # a new list: copies of the patcher share the old one
+
+    def restore_cfg(self) -> None:
+        if self._cfg is None:
+            return
+        (options, own), self._cfg = self._cfg, None
+        if own is None:
+            options.pop(_MODIFIERS, None)
+        else:
+            options[_MODIFIERS] = own
+
+    def skip_uncond(self, params: Any) -> str:
+        return "this host leaves the unused half out by itself"
+
+    def make_ready(self, sd_model: Any, x: Any) -> None:
+        """Loading the text encoder may have moved the network off its device."""
+        from modules import sd_samplers_common
+
+        sd_samplers_common.sampling_prepare(sd_model.forge_objects.unet, x=x)

@@ -1,0 +1,281 @@
+"""One generation of a WebUI, driven by the host's callbacks: passes, batches, evaluations.
+
+The host swallows what a script raises and goes on unguided, and runs no ``postprocess`` when its own model raises. So
+every entry here catches our errors and says so in the report, and everything is undone when the sampling function is
+left, in ``postprocess``, at ``p.close``, and at the start of any later generation.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ...report import Report, combine
+from ...run import Run
+from ...settings import FIELDS, Settings
+from .closing import watch_close
+from .families import Family, family_of
+from .grid import Grid, grid_of_call
+from .negative import NegativeEncoder, is_blank, prepare_text
+
+_ATTRIBUTE = "nag_time_session"
+_open: list[Session] = []
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def start(p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]) -> Session:
+    """Begin guidance of the job ``p``; ``on_end`` is called once, when it is over by whatever way."""
+    session = Session(p, settings, negatives, on_end)
+    setattr(p, _ATTRIBUTE, session)
+    _open.append(session)
+    watch_close(p, session.end)
+    return session
+
+
+def session_of(p: Any) -> Session | None:
+    """The session of a job, or None where guidance is off."""
+    return getattr(p, _ATTRIBUTE, None)
+
+
+def end_all(p: Any = None) -> None:
+    """Undo whatever an earlier job has left, and forget that of ``p`` (X/Y/Z copies a job with its session)."""
+    for session in list(_open):
+        session.end()
+    if p is not None and session_of(p) is not None:
+        setattr(p, _ATTRIBUTE, None)
+
+
+def on_cfg_denoiser(params: Any) -> None:
+    """The host's callback before each evaluation of the sampler."""
+    session = session_of(getattr(params.denoiser, "p", None))
+    if session is not None:
+        session.evaluate(params)
+
+
+def on_cfg_after_cfg(params: Any) -> None:
+    """The host's callback after CFG."""
+    for session in _open:
+        session.restore_cfg()
+
+
+def _caught(method: F) -> F:
+    """Our error switches guidance off for the rest of the job; the picture goes on."""
+
+    @functools.wraps(method)
+    def guarded(self: Session, *args: Any, **kwargs: Any) -> None:
+        if self.error is None:
+            try:
+                method(self, *args, **kwargs)
+            except Exception as error:
+                self.fail(error)
+
+    return guarded  # type: ignore[return-value]
+
+
+class Session:
+    """Guidance of one job.
+
+    ``reports``: pass name ("", "hires") -> reports of the finished runs. ``warnings``, ``error``: of the job.
+    """
+
+    def __init__(self, p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]):
+        self.p, self.settings, self.negatives = p, settings, list(negatives)
+        self.on_end: Callable[[Session], None] | None = on_end
+        self.reports: dict[str, list[Report]] = {}
+        self.warnings: list[str] = []
+        self.error: str | None = None
+        self._family: Family | None = None
+        self._run: Run | None = None
+        self._grid: Grid | None = None  # of the pass in progress
+        self._identity: Any = None  # of the network the run is on
+        self._encoder = NegativeEncoder()
+        self._encoded = 0  # counts encodings: names a set of contexts
+        self._texts: list[str] = []
+        self._handle: Any = None
+        self._wrapped: tuple[Any, Any] | None = None  # (sampler, its own function)
+
+    # -- a pass ---
+
+    @_caught
+    def before_sampling(self) -> None:
+        """Encode the negatives and wait for the sampling function. Before every pass, or twice before one."""
+        self._end_pass()
+        p, hires = self.p, bool(getattr(self.p, "is_hr_pass", False))
+        if self.settings.hires == ("first" if hires else "second"):
+            return
+        texts = self._texts_of_batch(hires)
+        if texts is None:
+            self._warn("the NAG negative is empty and 'Empty negative' is set to skip: nothing is guided")
+            return
+        self._texts = texts
+        self._load(p.sd_model)
+        sampler = p.sampler
+        function = sampler.func
+        self._wrapped = (sampler, function)
+
+        @functools.wraps(function)  # hosts ask for its signature
+        def sample(*args: Any, **kwargs: Any) -> Any:
+            self._begin_pass(sampler, kwargs)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._end_pass()
+
+        sampler.func = sample
+
+    def _texts_of_batch(self, hires: bool) -> list[str] | None:
+        """One text per image of the batch (or one for all); None where there is nothing to guide away from."""
+        p, size = self.p, len(self.p.prompts)
+        texts = self.negatives
+        if len(texts) > 1:
+            texts = texts[p.iteration * p.batch_size :][:size]
+        if all(map(is_blank, texts)):
+            if self.settings.empty_negative == "skip":
+                return None
+            if self.settings.empty_negative == "host":
+                return list(p.hr_negative_prompts if hires else p.negative_prompts)
+        return [prepare_text(p, text, self.warnings) for text in texts]
+
+    def _load(self, sd_model: Any) -> None:
+        """A run on this model, with the negatives in its own encoding."""
+        self._family = self._family or family_of(sd_model)
+        run = self._new_run(self._family, sd_model)
+        self._encoder.encode(self.p, self._texts)
+        self._run, self._identity = run, self._family.identity(sd_model)
+        self._encoded += 1
+
+    def _new_run(self, family: Family, sd_model: Any) -> Run:
+        run = Run(self.settings, family.network(sd_model))
+        contexts = family.project_contexts()
+        if contexts is not None:
+            run.branch.project_contexts = contexts
+        return run
+
+    @_caught
+    def _begin_pass(self, sampler: Any, arguments: Mapping[str, Any]) -> None:
+        """The sampler is about to walk its grid."""
+        self._grid = grid_of_call(sampler, arguments, self.p.steps)
+        if self._run is not None:
+            self._run.begin(self._grid.times, self._grid.sigmas)
+
+    def _end_pass(self) -> None:
+        """Nothing of ours is left in the model, the denoiser or the sampler."""
+        self.restore_cfg()
+        self._unwatch_calls()
+        if self._wrapped is not None:
+            sampler, function = self._wrapped
+            sampler.func, self._wrapped = function, None
+        self._close_run(told=self._grid is not None)
+        self._grid = None
+
+    # -- an evaluation of the sampler: one or several model calls ---
+
+    @_caught
+    def evaluate(self, params: Any) -> None:
+        """Decide strength and CFG, open or close the hooks, expect model calls."""
+        self.restore_cfg()
+        if self._run is None or self._grid is None or self._family is None:
+            return
+        denoiser, family = params.denoiser, self._family
+        if family.identity(self.p.sd_model) != self._identity:
+            self._change_model(params.x)
+        run = self._run
+        run.step_at(self._grid.time_of(denoiser, float(params.sigma.reshape(-1)[0])), key=denoiser.step)
+        if run.acting:
+            contexts = self._encoder.contexts(denoiser.step)
+            known = None if self._encoder.scheduled else (self._encoded, family.adapters(self.p.sd_model))
+            run.set_negative(contexts, known)
+            family.begin_rows(denoiser)
+            self._watch_calls(family.network(self.p.sd_model))
+        else:
+            self._unwatch_calls()
+        if run.cfg_factor != 1.0:
+            family.lower_cfg(denoiser, run.cfg_scale)
+        if self.settings.skip_uncond:
+            reason = family.skip_uncond(params)
+            if reason:
+                self._warn(f"'{FIELDS['skip_uncond'].label}' has no effect: {reason}")
+
+    def restore_cfg(self) -> None:
+        """Give the host its own CFG scale back."""
+        if self._family is not None:
+            self._family.restore_cfg()
+
+    def _change_model(self, x: Any) -> None:
+        """Refiner or another checkpoint in mid-run: what we know of the old model is void."""
+        assert self._grid is not None and self._family is not None
+        self._unwatch_calls()
+        self._close_run()
+        self._load(self.p.sd_model)
+        assert self._run is not None
+        self._family.make_ready(self.p.sd_model, x)
+        self._run.begin(self._grid.times, self._grid.sigmas)
+
+    def _watch_calls(self, network: Any) -> None:
+        if self._handle is None:
+            self._handle = network.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+
+    def _unwatch_calls(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+
+    def _before_forward(self, network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._call(args, kwargs)
+
+    @_caught
+    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if self._run is None or self._family is None:
+            return
+        try:
+            rows = self._family.rows(args, kwargs)
+        except ValueError as error:  # of another extension's making
+            self._warn(f"{error}; left unguided")
+            rows = []
+        self._run.call(rows)
+
+    # -- the end ---
+
+    def fail(self, error: BaseException) -> None:
+        """Switch guidance off for the rest of the job; the report says why."""
+        self.error = self.error or f"{type(error).__name__}: {error}"
+        print(f"[NAG Time] guidance is off for this run: {type(error).__name__}: {error}", file=sys.stderr)
+        if not isinstance(error, ValueError):  # those are said in full: what was given, what is allowed
+            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        self._end_pass()
+
+    def _close_run(self, told: bool = True) -> None:
+        """``told``: False for a run that no sampling function has used."""
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.warnings += [w for w in self.warnings if w not in run.warnings]
+        name = "hires" if getattr(self.p, "is_hr_pass", False) else ""
+        report = run.close()
+        self.error = self.error or report.error
+        if told:
+            self.reports.setdefault(name, []).append(report)
+
+    def end(self) -> None:
+        """The job is over, or never will be. Any number of times."""
+        self._end_pass()
+        if self in _open:
+            _open.remove(self)
+        if self.on_end is not None:
+            on_end, self.on_end = self.on_end, None
+            on_end(self)
+
+    def passes(self) -> dict[str, Report]:
+        """Pass name -> report of all its runs so far; at least one entry, which holds the job's error."""
+        result = {name: combine(reports) for name, reports in self.reports.items()} or {"": Report()}
+        first = next(iter(result.values()))
+        first.warnings += [w for w in self.warnings if w not in first.warnings]
+        first.error = first.error or self.error
+        return result
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
