@@ -1,0 +1,147 @@
+"""NAG and NAG-PAG on a `diffusers.FluxTransformer2DModel`, written plainly to compare with.
+
+Every block is spelled out with the model's own layers; nothing is hooked and no processor is replaced. As published
+(arXiv 2505.21179 and its Flux code), with the L1 norm:
+
+* Two texts run beside each other. The positive one is modulated by its own pooled embedding, the negative one by its
+  own, and each text stream sees its own branch's attention: they evolve separately through all blocks.
+* Double blocks: one image stream, modulated by the positive pooled embedding. Its queries, keys and values serve both
+  branches; z_pos and z_neg are what the image tokens get beside the positive and beside the negative text. The image
+  goes on with the guided features.
+* Single blocks: the image is doubled, each copy concatenated to its text and modulated by its branch's embedding. The
+  image tokens of *both* copies take the same guided attention output; the MLPs beside it stay each branch's own.
+* The output is the positive copy's, under the positive pooled embedding.
+
+Every row of the batch is guided; texts of positive and negative may differ in length.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Branch:
+    """One text's side of the model. `image` is its own copy of the image tokens (in the single blocks)."""
+
+    text: Tensor
+    temb: Tensor
+    rotary: tuple[Tensor, Tensor]
+    image: Tensor | None = None
+
+
+def l1_rule(z_pos, z_neg, scale, tau, alpha):
+    """g = z- + s (z+ - z-), its L1 norm held below tau times that of z+, blended with alpha."""
+    guided = scale * z_pos - (scale - 1) * z_neg
+    ratio = guided.abs().sum(-1, keepdim=True) / z_pos.abs().sum(-1, keepdim=True)
+    return alpha * guided * (ratio.clamp(max=tau) / ratio) + (1 - alpha) * z_pos
+
+
+@torch.no_grad()
+def flux_nag(model, inputs, negative, negative_pooled, scale, tau, alpha):
+    """The velocity that NAG gives. ``inputs``: the keyword arguments of the model's forward (rows x tokens x channels);
+    ``negative``: (rows or 1, tokens, channels), ``negative_pooled``: (rows or 1, channels)."""
+    rows = len(inputs["hidden_states"])
+    image = model.x_embedder(inputs["hidden_states"])
+    sides = [
+        _branch(model, inputs, inputs["encoder_hidden_states"], inputs["pooled_projections"]),
+        _branch(model, inputs, negative.expand(rows, -1, -1), negative_pooled.expand(rows, -1)),
+    ]
+    pos, neg = sides
+
+    for block in model.transformer_blocks:
+        normed, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1(image, emb=pos.temb)
+        z = []
+        for side in sides:
+            z_image, side.text = _double_attention(block, normed, side)
+            z.append(z_image)
+        guided = block.attn.to_out[0](l1_rule(*z, scale, tau, alpha))
+        image = image + gate[:, None] * guided
+        inner = block.norm2(image) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+        image = image + gate_mlp[:, None] * block.ff(inner)
+
+    pos.image = neg.image = image
+    for block in model.single_transformer_blocks:
+        z, parts = [], []
+        for side in sides:
+            length = side.text.shape[1]
+            joined = torch.cat([side.text, side.image], 1)
+            normed, gate = block.norm(joined, emb=side.temb)
+            attended = _attend(*_qkv(block.attn, normed), side.rotary)
+            z.append(attended[:, length:])
+            parts.append((joined, gate, attended[:, :length], block.act_mlp(block.proj_mlp(normed))))
+        guided = l1_rule(*z, scale, tau, alpha)
+        for side, (joined, gate, z_text, mlp) in zip(sides, parts, strict=True):
+            out = block.proj_out(torch.cat([torch.cat([z_text, guided], 1), mlp], 2))
+            joined = joined + gate[:, None] * out
+            side.text, side.image = joined[:, : z_text.shape[1]], joined[:, z_text.shape[1] :]
+    return model.proj_out(model.norm_out(pos.image, pos.temb))
+
+
+@torch.no_grad()
+def flux_nag_pag(model, inputs, scale, tau, alpha, blocks):
+    """The velocity that NAG-PAG gives: in the double blocks numbered in ``blocks``, z_neg is identity attention over the
+    image tokens, that is their value vectors. No negative text takes part."""
+    image = model.x_embedder(inputs["hidden_states"])
+    side = _branch(model, inputs, inputs["encoder_hidden_states"], inputs["pooled_projections"])
+    for index, block in enumerate(model.transformer_blocks):
+        normed, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1(image, emb=side.temb)
+        z, side.text = _double_attention(block, normed, side)
+        if index in blocks:
+            z = l1_rule(z, block.attn.to_v(normed), scale, tau, alpha)
+        image = image + gate[:, None] * block.attn.to_out[0](z)
+        inner = block.norm2(image) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+        image = image + gate_mlp[:, None] * block.ff(inner)
+    for block in model.single_transformer_blocks:
+        side.text, image = block(image, side.text, side.temb, side.rotary)
+    return model.proj_out(model.norm_out(image, side.temb))
+
+
+def _branch(model, inputs, text, pooled):
+    dtype = inputs["hidden_states"].dtype
+    time, guidance = inputs["timestep"].to(dtype) * 1000, inputs.get("guidance")
+    if guidance is None:
+        temb = model.time_text_embed(time, pooled)
+    else:
+        temb = model.time_text_embed(time, guidance.to(dtype) * 1000, pooled)
+    ids = torch.cat([torch.zeros(text.shape[1], 3).to(inputs["img_ids"]), inputs["img_ids"]])
+    return Branch(model.context_embedder(text), temb, model.pos_embed(ids))
+
+
+def _double_attention(block, normed_image, side):
+    """What the image tokens get beside this text (before to_out), and the text after the block."""
+    normed, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1_context(side.text, emb=side.temb)
+    attn = block.attn
+    text = (
+        attn.norm_added_q(_heads(attn, attn.add_q_proj(normed))),
+        attn.norm_added_k(_heads(attn, attn.add_k_proj(normed))),
+        _heads(attn, attn.add_v_proj(normed)),
+    )
+    joined = [torch.cat(pair, 1) for pair in zip(text, _qkv(attn, normed_image), strict=True)]
+    z_text, z_image = _attend(*joined, side.rotary).split([normed.shape[1], normed_image.shape[1]], 1)
+    out = side.text + gate[:, None] * attn.to_add_out(z_text)
+    inner = block.norm2_context(out) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+    return z_image, out + gate_mlp[:, None] * block.ff_context(inner)
+
+
+def _heads(attn, x):
+    return x.unflatten(-1, (-1, attn.head_dim))  # rows, tokens, heads, channels
+
+
+def _qkv(attn, x):
+    query, key = attn.norm_q(_heads(attn, attn.to_q(x))), attn.norm_k(_heads(attn, attn.to_k(x)))
+    return query, key, _heads(attn, attn.to_v(x))
+
+
+def _turn(x, rotary):
+    """Rotary embedding: channels in pairs, each pair a complex number turned by its angle."""
+    cos, sin = (part[:, None, ::2].to(x.dtype) for part in rotary)
+    real, imaginary = x[..., ::2], x[..., 1::2]
+    return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1).flatten(-2)
+
+
+def _attend(query, key, value, rotary):
+    query, key = _turn(query, rotary), _turn(key, rotary)
+    weights = torch.einsum("bqhc,bkhc->bhqk", query, key) / query.shape[-1] ** 0.5
+    return torch.einsum("bhqk,bkhc->bqhc", weights.softmax(-1), value).flatten(2)
