@@ -81,8 +81,8 @@ def flux_nag(model, inputs, negative, negative_pooled, scale, tau, alpha):
 
 @torch.no_grad()
 def flux_nag_pag(model, inputs, scale, tau, alpha, blocks):
-    """The velocity that NAG-PAG gives: in the double blocks numbered in ``blocks``, z_neg is identity attention over the
-    image tokens, that is their value vectors. No negative text takes part."""
+    """The velocity that NAG-PAG gives: in the double blocks numbered in ``blocks``, z_neg is identity attention over
+    the image tokens, that is their value vectors. No negative text takes part."""
     image = model.x_embedder(inputs["hidden_states"])
     side = _branch(model, inputs, inputs["encoder_hidden_states"], inputs["pooled_projections"])
     for index, block in enumerate(model.transformer_blocks):
