@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,15 @@ from typing import Any
 from .fields import SettingsError, check_values
 
 BUILTIN = Path(__file__).resolve().parent / "presets"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,59}")
+_NAME = re.compile(r"[^\W_][\w .+-]{0,59}")  # letters of any script
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # not file names on Windows
+_BYTES = 200  # file systems allow 255, endings included
 _NAME_RULE = "1 to 60 letters, digits, spaces, . _ + -, beginning with a letter or digit"
+_TAKEN_RULE = "a name that no preset of the extension has"
+_REPLACE_RULE = "a new name; to replace the preset of that name, choose it in the list first"
+_DELETE_RULE = "one of your own presets"
+RULES = (_NAME_RULE, _TAKEN_RULE, _REPLACE_RULE, _DELETE_RULE)
+"""What is said to be allowed where a preset cannot be saved or deleted."""
 _HOST_KEYS = ("sampler", "scheduler", "steps", "cfg")
 
 
@@ -38,7 +45,7 @@ def user_folder() -> Path:
 
 
 def list_presets(folder: Path | None = None) -> list[str]:
-    """Names, ours first. A user file that cannot be read is left out here; load_preset says why."""
+    """Names, ours first. A file whose content cannot be read is listed too; load_preset says why."""
     names = list(_builtin())
     own = folder or user_folder()
     if own.is_dir():
@@ -62,13 +69,16 @@ def save_preset(
     note: str = "",
     host: dict[str, Any] | None = None,
     folder: Path | None = None,
+    replace: bool = True,
 ) -> Path:
-    """Save own settings under a name (replacing an own preset of that name); ours cannot be replaced."""
+    """Save own settings under a name; ours cannot be replaced, an own one of that name only with ``replace``."""
     path = _own_path(name, folder)
-    if name in _builtin():
-        raise SettingsError("preset", name, "a name that no preset of the extension has")
+    if path.stem.casefold() in map(str.casefold, _builtin()):
+        raise SettingsError("preset", name, _TAKEN_RULE)
+    if not replace and path.stem.casefold() in map(str.casefold, list_presets(folder)):
+        raise SettingsError("preset", name, _REPLACE_RULE)
     hints = {k: v for k, v in (host or {}).items() if k in _HOST_KEYS}
-    data = {"name": name, "source": "own", "note": note, "host": hints, "settings": check_values(settings)}
+    data = {"name": path.stem, "source": "own", "note": note, "host": hints, "settings": check_values(settings)}
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -76,24 +86,26 @@ def save_preset(
     return path
 
 
-def delete_preset(name: str, folder: Path | None = None) -> None:
-    """Delete an own preset. SettingsError for ours and for unknown names."""
+def delete_preset(name: str, folder: Path | None = None) -> Path:
+    """Take an own preset off the list. SettingsError for ours and for unknown names. Returns where its file is
+    kept, until a preset of that name is deleted again."""
     path = _own_path(name, folder)
-    if name in _builtin() or not path.is_file():
-        own = [n for n in list_presets(folder) if n not in _builtin()]
-        raise SettingsError(
-            "preset", name, "one of your own presets: " + (", ".join(own) or "there is none yet")
-        )
-    path.unlink()
+    if path.stem in _builtin() or not path.is_file():
+        raise SettingsError("preset", name, _DELETE_RULE)
+    kept = path.with_name(path.name + ".deleted")
+    path.replace(kept)
+    return kept
 
 
 def _own_path(name: str, folder: Path | None) -> Path:
     """The file of an own preset; the name can neither leave the folder nor name a device."""
+    name = unicodedata.normalize("NFC", name) if isinstance(name, str) else name
     if (
         not isinstance(name, str)
         or not _NAME.fullmatch(name)
         or name.endswith((".", " "))
         or _DEVICE.fullmatch(name)
+        or len(name.encode("utf-8")) > _BYTES
     ):
         raise SettingsError("preset", name, _NAME_RULE)
     return (folder or user_folder()) / f"{name}.json"

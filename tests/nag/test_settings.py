@@ -165,7 +165,27 @@ def test_own_presets_are_saved_replaced_listed_and_deleted(tmp_path):
     )
     assert list_presets(tmp_path)[-1] == "Mine 1"
     delete_preset("Mine 1", tmp_path)
-    assert "Mine 1" not in list_presets(tmp_path) and not list(tmp_path.iterdir())
+    assert "Mine 1" not in list_presets(tmp_path)
+    (kept,) = tmp_path.iterdir()  # one press of a button must not lose work for good
+    assert kept.name == "Mine 1.json.deleted" and json.loads(kept.read_text())["settings"] == {"scale": 8.0}
+
+
+def test_own_presets_have_names_of_any_script(tmp_path):
+    for name in ("眼鏡なし", "Без очков", "Größe+1", "e\u0301te\u0301"):
+        save_preset(name, {"scale": 7}, folder=tmp_path)
+        assert load_preset(name, tmp_path).settings == {"scale": 7.0}
+    assert "\u00e9t\u00e9" in list_presets(tmp_path)  # one name, however its accents were typed
+    with pytest.raises(SettingsError, match="1 to 60 letters"):
+        save_preset("𠮷" * 60, {}, folder=tmp_path)  # more bytes than a file name holds
+
+
+def test_nothing_is_replaced_unasked(tmp_path):
+    save_preset("Mine", {"scale": 7}, folder=tmp_path)
+    for name in ("Mine", "mine"):  # one file where the system ignores case
+        with pytest.raises(SettingsError, match="choose it in the list"):
+            save_preset(name, {"scale": 8}, folder=tmp_path, replace=False)
+    assert load_preset("Mine", tmp_path).settings == {"scale": 7.0}
+    save_preset("Other", {"scale": 8}, folder=tmp_path, replace=False)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +203,8 @@ def test_names_cannot_leave_the_folder(tmp_path, name):
 def test_ours_cannot_be_replaced_or_deleted(tmp_path):
     with pytest.raises(SettingsError):
         save_preset("SD1.5", {"scale": 2}, folder=tmp_path)
+    with pytest.raises(SettingsError, match="no preset of the extension"):
+        save_preset("nag time", {"scale": 2}, folder=tmp_path)
     with pytest.raises(SettingsError, match="own presets"):
         delete_preset("SD1.5", tmp_path)
 
