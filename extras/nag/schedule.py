@@ -228,6 +228,12 @@ class Resolved:
         )
 
 
+def lowered_cfg(cfg: float, factor: float) -> float:
+    """The CFG scale of a step whose factor is ``factor``: never below 1 by that, and one that is no more than 1
+    stays."""
+    return cfg if factor == 1.0 or cfg <= 1.0 else max(1.0, cfg * factor)
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """[1, 2, 3, 5] -> "1-3, 5"."""
     parts: list[list[int]] = []
