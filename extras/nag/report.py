@@ -19,7 +19,8 @@ class Report:
     were. ``guided_steps``: 1-based sampler steps guided, ``steps`` how many there were. ``mean_change``:
     mean over the guided calls of |out - z_pos|_1 / |z_pos|_1, 0 and up. ``per_step``: dicts with step,
     strength, cfg_factor, calls, change. ``per_layer``: layer name -> dict with notation, calls, change.
-    ``seconds``: from begin to close.
+    ``seconds``: from begin to close. ``method``: its name. For a method that works with extra predictions,
+    ``calls`` counts these, and ``mean_change`` is that of the conditional prediction, |c' - c|_1 / |c|_1.
     """
 
     layers: int = 0
@@ -34,6 +35,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     error: str | None = None
     seconds: float = 0.0
+    method: str = "NAG"
 
     @property
     def acted(self) -> bool:
@@ -47,11 +49,11 @@ class Report:
     def summary(self) -> str:
         """One line for people."""
         if self.error:
-            return f"NAG stopped: {self.error}"
+            return f"{self.method} stopped: {self.error}"
         if not self.calls:
-            return "NAG did not act" + (f": {self.warnings[0]}" if self.warnings else "")
+            return f"{self.method} did not act" + (f": {self.warnings[0]}" if self.warnings else "")
         line = (
-            f"NAG guided steps {ranges(self.guided_steps)} of {self.steps}, {self.layers} layers, "
+            f"{self.method} guided steps {ranges(self.guided_steps)} of {self.steps}, {self.layers} layers, "
             f"{self.calls} calls, mean change {self.mean_change:.1%}"
         )
         return line + "".join(f"; {w}" for w in self.warnings)
@@ -59,14 +61,15 @@ class Report:
     def infotext(self) -> dict[str, str]:
         """What belongs into a picture's metadata beside the settings; keys every WebUI accepts."""
         result: dict[str, str] = {}
+        name = "NAG" if self.method == "NAG" else f"NAG {self.method}"
         if self.calls:
-            result["NAG guided steps"] = f"{ranges(self.guided_steps)} of {self.steps}"
-            result["NAG guided calls"] = str(self.calls)
-            result["NAG mean change"] = f"{self.mean_change:.3g}"
+            result[f"{name} guided steps"] = f"{ranges(self.guided_steps)} of {self.steps}"
+            result[f"{name} guided calls"] = str(self.calls)
+            result[f"{name} mean change"] = f"{self.mean_change:.3g}"
         if self.error:
-            result["NAG error"] = self.error
+            result[f"{name} error"] = self.error
         elif self.warnings:
-            result["NAG warning"] = "; ".join(self.warnings)
+            result[f"{name} warning"] = "; ".join(self.warnings)
         return result
 
 
@@ -81,6 +84,7 @@ def combine(reports: Iterable[Report]) -> Report:
     steps: dict[int, dict[str, Any]] = {}
     for report in reports:
         total += report.mean_change * report.calls
+        result.method = report.method
         result.layers = max(result.layers, report.layers)
         result.steps = max(result.steps, report.steps)
         result.calls += report.calls

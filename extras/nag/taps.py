@@ -1,7 +1,7 @@
 """Hooks into attention layers, instead of copies of their forward.
 
-A hook on ``to_q`` sees the queries; a pre-hook on ``to_out[0]`` sees the attention's result as the host
-computed it, whatever kernel or patch was at work, and returns the guided features in its place. Not on
+A hook on ``to_q`` sees the queries, one on ``to_v`` the values; a pre-hook on ``to_out[0]`` sees the attention's result
+as the host computed it, whatever kernel or patch was at work, and returns the guided features in its place. Not on
 ``to_out``: some attention optimisers call its members one by one. Weights are never touched.
 """
 
@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from .branches import Branch, RowGroup
 from .layers import Layer
 from .maths import normalized_guidance
+from .part import PartState
 
 _MARK = "nag_time_tap"
 _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks")
@@ -25,27 +26,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass
-class CallState:
-    """What the taps read at each call; a Run writes it, once per step (``strength``, ``step``) and model call
-    (``groups``). ``changes``: (step, layer index, relative change on the device), read once at the end."""
+class CallState(PartState):
+    """What the taps read at each call; a Run writes it, once per step and model call (``groups``)."""
 
     branch: Branch
     scale: float
     tau: float
     alpha: float
-    strict: bool = False
-    strength: float = 0.0
-    step: int = 0
     groups: list[RowGroup] = field(default_factory=list)
     batch: int = 0  # smallest batch the groups fit into
-    changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
-    missed: dict[str, int] = field(
-        default_factory=dict
-    )  # layer name -> calls in which guidance was not possible
-    error: BaseException | None = None
 
 
-def _marked(function: F) -> F:
+def marked(function: F) -> F:
+    """A hook of ours, to be found again by remove_leftovers()."""
     setattr(function, _MARK, True)
     return function
 
@@ -55,15 +48,15 @@ class Tap:
 
     def __init__(self, layer: Layer, state: CallState):
         self.layer, self.state = layer, state
-        self._query: Tensor | None = None
+        self._seen: Tensor | None = None
         self._handles: list[RemovableHandle] = []
 
     def install(self) -> None:
         """Put the hooks in place; once is enough."""
         if not self._handles:
             attn = self.layer.attn
-            to_q, out = attn.to_q, _projection(attn.to_out)
-            self._handles.append(to_q.register_forward_hook(self._see_query))
+            source, out = getattr(attn, self.state.branch.source), projection(attn.to_out)
+            self._handles.append(source.register_forward_hook(self._see))
             self._handles.append(out.register_forward_pre_hook(self._guide))
 
     def remove(self) -> None:
@@ -71,39 +64,40 @@ class Tap:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._query = None
+        self._seen = None
 
-    @_marked
-    def _see_query(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._query = output if self.state.groups and isinstance(output, Tensor) else None
+    @marked
+    def _see(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._seen = output if self.state.groups and isinstance(output, Tensor) else None
 
-    @_marked
+    @marked
     def _guide(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        state, query, self._query = self.state, self._query, None
+        state, seen, self._seen = self.state, self._seen, None
         if not state.groups or state.strength <= 0 or state.error is not None:
             return None
         try:
             z_pos = args[0]
-            if query is None or query.shape[:2] != z_pos.shape[:2] or z_pos.shape[0] < state.batch:
-                state.missed[self.layer.name] = state.missed.get(self.layer.name, 0) + 1
+            if seen is None or seen.shape[:2] != z_pos.shape[:2] or z_pos.shape[0] < state.batch:
+                state.miss(self.layer)
                 return None
-            return (self._guided(z_pos, query), *args[1:])
+            return (self._guided(z_pos, seen), *args[1:])
         except Exception as error:  # the user's picture goes on without us; the run tells
             if state.strict:
                 raise
             state.error = error
             return None
 
-    def _guided(self, z_pos: Tensor, query: Tensor) -> Tensor:
-        state = self.state
+    def _guided(self, z_pos: Tensor, seen: Tensor) -> Tensor:
+        state, layer = self.state, self.layer
         out = z_pos
         moved: list[Tensor] = []
         size: list[Tensor] = []
         for group in state.groups:
             where = group.where(z_pos.device)
             rows = z_pos[where]
-            z_neg = state.branch.features(self.layer, query[where], group)
-            guided = normalized_guidance(rows, z_neg, state.scale, state.tau, state.alpha, state.strength)
+            z_neg = state.branch.features(layer, seen[where], rows, group)
+            strength = state.strength * layer.strength
+            guided = normalized_guidance(rows, z_neg, state.scale, state.tau, state.alpha, strength)
             moved.append((guided.float() - rows.float()).abs().sum())
             size.append(rows.float().abs().sum())
             if isinstance(where, slice) and len(group.rows) == z_pos.shape[0]:
@@ -111,8 +105,7 @@ class Tap:
             else:
                 out = z_pos.clone() if out is z_pos else out
                 out[where] = guided
-        change = torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30)
-        state.changes.append((state.step, self.layer.index, change.detach()))
+        state.note(layer, torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30))
         return out
 
 
@@ -124,6 +117,7 @@ def remove_leftovers(model: nn.Module) -> int:
             table = getattr(module, table_name)
             for key in [k for k, hook in table.items() if getattr(hook, _MARK, False)]:
                 del table[key]
+                getattr(module, f"{table_name}_with_kwargs").pop(key, None)
                 found += 1
     return found
 
@@ -134,5 +128,6 @@ def count_taps(model: nn.Module) -> int:
     return sum(bool(getattr(hook, _MARK, False)) for hook in hooks)
 
 
-def _projection(to_out: Any) -> nn.Module:
+def projection(to_out: Any) -> nn.Module:
+    """The module at which an attention layer's result is seen."""
     return to_out[0] if isinstance(to_out, (nn.Sequential, nn.ModuleList)) else to_out

@@ -16,11 +16,13 @@ from ..layers import Layer
 class RowGroup:
     """Rows of one model call that are computed together.
 
-    ``rows``: row numbers in the call's batch. ``items``: for each row, what a branch needs to know (its own
-    business, e.g. the place of its negative). ``key``: identifies the group's data within the branch.
+    ``rows``: row numbers in the call's batch, ``images``: the image of each. ``items``: for each row, what a branch
+    needs to know (its own business, e.g. the place of its negative). ``key``: identifies the group's data within the
+    branch.
     """
 
     rows: tuple[int, ...]
+    images: tuple[int, ...]
     items: tuple[int, ...] = ()
     key: tuple[int, ...] = ()
     _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -40,14 +42,19 @@ class Branch(Protocol):
     """A source of negative features. Stateless between runs: a Run makes its own."""
 
     kind: str  # of the layers it needs: "cross", "self", "joint"
+    source: str  # the projection whose output it is shown: "to_q" or "to_v"
+
+    def check(self, layers: Sequence[Layer]) -> None:
+        """Before the run: raise a ValueError for what these layers cannot do."""
+        ...
 
     def plan(self, rows: Sequence[tuple[int, int]]) -> list[RowGroup]:
         """Group (row, image) pairs of a model call; called once per call, on the CPU."""
         ...
 
-    def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
-        """z_neg (rows, tokens, width) for the group's rows. ``query``: (rows, tokens, width), heads
-        merged."""
+    def features(self, layer: Layer, seen: Tensor, z_pos: Tensor, group: RowGroup) -> Tensor:
+        """z_neg (rows, tokens, width) for the group's rows. ``seen``: output of the ``source`` projection, ``z_pos``
+        the attention's own result, both (rows, tokens, width), heads merged."""
         ...
 
     def clear(self) -> None:

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from ..layers import Layer
 from . import RowGroup
 
+ProjectContexts = Callable[[Any, Tensor], tuple[Tensor, Tensor]]
 _KEEP = 8  # negatives remembered at once: prompt schedules alternate between a few
 
 
@@ -35,8 +36,9 @@ class TextBranch:
     """
 
     kind = "cross"
+    source = "to_q"
 
-    def __init__(self, project_contexts: Callable[[Any, Tensor], tuple[Tensor, Tensor]] | None = None):
+    def __init__(self, project_contexts: ProjectContexts | None = None):
         self.project_contexts = project_contexts
         self._sets: dict[Hashable, ContextSet] = {}
         self._current: ContextSet | None = None
@@ -65,24 +67,30 @@ class TextBranch:
             self._forget_oldest()
         self._sets[name] = self._current = self._sets.pop(name)  # most recently used last
 
+    def check(self, layers: Sequence[Layer]) -> None:
+        """Any layer will do."""
+
     def plan(self, rows: Sequence[tuple[int, int]]) -> list[RowGroup]:
         """One group per token count, so that each image is computed as if alone."""
         if self._current is None:
             raise ValueError("negative is missing; set_negative comes before the first guided call")
         place = self._current.place
-        groups: dict[int, list[tuple[int, int]]] = {}
+        groups: dict[int, list[tuple[int, int, int]]] = {}
         for row, image in rows:
             if len(place) > 1 and not 0 <= image < len(place):
                 raise ValueError(f"image is {image}; allowed: 0 to {len(place) - 1}, one per negative")
             stack, item = place[image if len(place) > 1 else 0]
-            groups.setdefault(stack, []).append((row, item))
+            groups.setdefault(stack, []).append((row, image, item))
         number = self._current.number
-        return [
-            RowGroup(tuple(r for r, _ in g), tuple(i for _, i in g), (number, s)) for s, g in groups.items()
-        ]
+        made = []
+        for stack, group in groups.items():
+            numbers, images, items = zip(*group, strict=True)
+            made.append(RowGroup(numbers, images, items, (number, stack)))
+        return made
 
-    def features(self, layer: Layer, query: Tensor, group: RowGroup) -> Tensor:
-        """Attention of the group's queries (rows, tokens, width) over their negatives' keys and values."""
+    def features(self, layer: Layer, seen: Tensor, z_pos: Tensor, group: RowGroup) -> Tensor:
+        """Attention of the group's queries ``seen`` (rows, tokens, width) over their negatives' keys and values."""
+        query = seen
         keys, values = self._keys_values(layer, query, group)
         rows, tokens, width = query.shape
         heads = query.view(rows, tokens, layer.heads, width // layer.heads).transpose(1, 2)
@@ -132,9 +140,7 @@ class TextBranch:
             at.append((image.shape[0], item))
         order = {length: s for s, length in enumerate(different)}
         self._numbers += 1
-        stacks = tuple(
-            torch.stack([x.detach() for x in group]) for group in different.values()
-        )  # a copy of our own
+        stacks = tuple(torch.stack([x.detach() for x in group]) for group in different.values())  # a copy of our own
         return ContextSet(self._numbers, stacks, tuple((order[length], item) for length, item in at))
 
     def _forget_oldest(self) -> None:
@@ -152,18 +158,14 @@ def _per_image(contexts: Tensor | Sequence[Tensor]) -> list[Tensor]:
             shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(f"negative is {shape}; allowed: tensors (tokens, channels), one per image")
         if image.shape[1] != images[0].shape[1]:
-            raise ValueError(
-                f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width"
-            )
+            raise ValueError(f"negative has widths {image.shape[1]} and {images[0].shape[1]}; allowed: one width")
     return images
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
     if one is other:
         return True
-    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(
-        one, other
-    )
+    return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(one, other)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -93,7 +93,7 @@ class Guide:
         self._calls += 1
         guided, size = self._conditional(sample.shape[0])
         if run.state.strength > 0 and not run.skipped:
-            if not run.branch.ready:
+            if not run.has_negative:
                 run.set_negative(self._negatives(run, size, prompt))
             run.call([(guided + image, image) for image in range(size)])
         self._set_cfg(run)

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.hooks import RemovableHandle
 
 from ..maths import normalized_guidance
-from ..taps import _marked as marked
+from ..taps import marked
 from .blocks import JointBlock, Reader, TextStream
 
 

@@ -1,0 +1,301 @@
+"""What every method of a generation shares: its window, its rows, its errors, its account.
+
+A part is one method at work: begin -> step -> call -> ... -> close -> report. Its hooks exist only while a step of
+its own window is in progress; close() always removes them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .layers import Layer
+from .report import NOTHING_GUIDED, Report
+from .schedule import Resolved, Schedule
+
+Rows = Sequence[tuple[int, int]]  # (row of the call's batch, image) pairs
+P = TypeVar("P", bound="Part")
+
+
+@dataclass(kw_only=True)
+class PartState:
+    """What hooks read at each call; the part writes it, once per step and model call.
+
+    ``changes``: (step, layer index, relative change on the device), read once at the end. ``missed``: layer name ->
+    calls in which the layer was out of reach. ``counting``: False in an extra prediction of another method.
+    """
+
+    strict: bool = False
+    strength: float = 0.0
+    step: int = 0
+    counting: bool = True
+    changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    missed: dict[str, int] = field(default_factory=dict)
+    error: BaseException | None = None
+
+    def note(self, layer: Layer, change: Tensor) -> None:
+        """Remember what happened in a layer."""
+        if self.counting:
+            self.changes.append((self.step, layer.index, change.detach()))
+
+    def miss(self, layer: Layer) -> None:
+        """The layer could not be reached in this call."""
+        self.missed[layer.name] = self.missed.get(layer.name, 0) + 1
+
+
+class Part:
+    """Base of Run and of the predictions. ``method``: its name in reports. ``resolved``: the schedule on the
+    sampler's grid, or None until begin(). ``state.strict``: True lets an error of guidance end the model call; False
+    (hosts) switches the method off for the rest of the run and reports it."""
+
+    def __init__(self, method: str, schedule: Schedule, layers: list[Layer], state: PartState):
+        self.method, self.schedule, self.layers = method, schedule, layers
+        self.state: PartState = state
+        self.resolved: Resolved | None = None
+        self.warnings: list[str] = []
+        self.closed = self.skipped = False
+        self.cfg_factor = 1.0
+        self._open = False
+        self._last_key: Hashable = None
+        self._evaluations: list[tuple[int, float, float]] = []  # (index, strength, cfg factor) of each
+        self._forwards = 0
+        self._report: Report | None = None
+        self._began = time.perf_counter()
+
+    # -- before sampling ---
+
+    def begin(self, schedule_times: Sequence[float], sigmas: Sequence[float] | None = None) -> list[str]:
+        """Resolve the schedule on the sampler's grid (see Schedule.resolve); returns warnings to show."""
+        self.resolved = self.schedule.resolve(schedule_times, sigmas)
+        self.warnings = [w for w in self.warnings if w not in self.resolved.warnings] + self.resolved.warnings
+        return self.resolved.warnings
+
+    # -- while sampling ---
+
+    def step_at(self, t: float, key: Hashable = None) -> None:
+        """step() for a model call at train timestep ``t``, by the resolved schedule."""
+        if self.resolved is None:
+            raise ValueError("the schedule is not resolved; begin() comes before the first step")
+        strength, factor = self.resolved.strength_at(t)
+        self.step(strength, factor, self.resolved.step_at(t) - 1, key)
+
+    def step(self, strength: float, cfg_factor: float = 1.0, index: int | None = None, key: Hashable = None) -> None:
+        """Once per model evaluation of the sampler. ``strength``: 0..1, 0 removes all hooks. ``index``: sampler step
+        from 0 (default: one further each time). ``key``: the same key again is the same evaluation: ignored."""
+        if self.closed or (key is not None and key == self._last_key):
+            return
+        self._last_key = key
+        if index is None:
+            index = self._evaluations[-1][0] + 1 if self._evaluations else 0
+        self._evaluations.append((index, float(strength), float(cfg_factor)))
+        self.cfg_factor = float(cfg_factor)
+        self.state.step, self.state.strength = index, float(strength)
+        self._forget_rows()
+        if strength > 0 and self.state.error is None and not self.skipped:
+            if not self._open:
+                self._open = True
+                self._install()
+        else:
+            self._close_hooks()
+
+    @property
+    def needs_negative(self) -> bool:
+        """True where the method wants the NAG negative prompt."""
+        return False
+
+    @property
+    def acting(self) -> bool:
+        """True while the current step is guided: hooks are in place, calls are to be told."""
+        return self._open
+
+    def call(self, rows: Rows) -> None:
+        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none."""
+        state = self.state
+        self._forget_rows()
+        if not self._open or state.error is not None or not rows:
+            return
+        try:
+            self._plan(rows)
+        except Exception as error:
+            if state.strict:
+                raise
+            self.fail(error)
+            return
+        self._forwards += 1
+
+    def cfg_scale(self, cfg: float) -> float:
+        """The CFG scale of the current step: lowered in the cooldown, never below 1 by that."""
+        return cfg if self.cfg_factor == 1.0 or cfg <= 1.0 else max(1.0, cfg * self.cfg_factor)
+
+    @contextmanager
+    def rerouted(self, rows: Rows) -> Iterator[None]:
+        """For an extra prediction of another method: act on these rows of its batch, count nothing."""
+        kept = self._rows_in_force()
+        self.state.counting = False
+        try:
+            if self._open and kept and self.state.error is None:
+                self._plan(rows)
+            yield
+        finally:
+            self.state.counting = True
+            self._put_back(kept)
+
+    def warn(self, text: str) -> None:
+        """Add a warning to the report; the same one once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def skip(self, reason: str) -> None:
+        """Guide nothing in this run, for a reason the report tells."""
+        self.skipped = True
+        self.warn(f"nothing is guided: {reason}")
+        self._close_hooks()
+
+    def fail(self, error: BaseException) -> None:
+        """Switch the method off for the rest of the run and say why in the report."""
+        self.state.error = self.state.error or error
+        self._close_hooks()
+
+    # -- after sampling ---
+
+    def close(self) -> Report:
+        """Remove everything and report. Any number of times, at any moment."""
+        self._close_hooks()
+        self.closed = True
+        if self._report is None:
+            try:
+                self._report = self._make_report()
+                self._clear()
+                self.state.changes.clear()
+            except Exception as error:  # the account has failed, not the picture
+                self.state.error = self.state.error or error
+                told = f"{type(self.state.error).__name__}: {self.state.error}"
+                self._report = Report(layers=len(self.layers), warnings=self.warnings, error=told, method=self.method)
+        return self._report
+
+    @property
+    def report(self) -> Report:
+        """The account so far; final after close()."""
+        return self._report or self._make_report()
+
+    def __enter__(self: P) -> P:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- what a method says of itself ---
+
+    def _install(self) -> None:
+        """Put the hooks in place; removed by _remove()."""
+
+    def _remove(self) -> None:
+        """Take the hooks away; harmless when there are none."""
+
+    def _plan(self, rows: Rows) -> None:
+        """Remember the rows of the coming call."""
+        raise NotImplementedError
+
+    def _forget_rows(self) -> None:
+        """There is no call in progress."""
+
+    def _rows_in_force(self) -> object:
+        """What _plan() remembered; false where there are none."""
+        raise NotImplementedError
+
+    def _put_back(self, kept: object) -> None:
+        """Take this as if _plan() had remembered it."""
+        raise NotImplementedError
+
+    def _clear(self) -> None:
+        """Drop what is cached."""
+
+    def _effects(self) -> list[tuple[int, Tensor]]:
+        """(step, relative change) of each guided call: what the report counts."""
+        return [(step, change) for step, _, change in self.state.changes]
+
+    def _neutral(self) -> str:
+        """Why the settings cannot change the picture, or ""."""
+        return ""
+
+    # -- inside ---
+
+    def _close_hooks(self) -> None:
+        self._remove()
+        self._open = False
+        self._forget_rows()
+
+    def _make_report(self) -> Report:
+        effects = self._effects()
+        values = _numbers([change for _, change in effects])
+        of_layers = _numbers([change for *_, change in self.state.changes])
+        if not all(map(math.isfinite, values + of_layers)):
+            self.warn("the model's features were not finite in some guided calls")
+            values, of_layers = ([v if math.isfinite(v) else 0.0 for v in some] for some in (values, of_layers))
+        report = Report(layers=len(self.layers), calls=len(values), forwards=self._forwards, method=self.method)
+        report.seconds = time.perf_counter() - self._began
+        report.steps = len(self.resolved.times) if self.resolved else len({i for i, *_ in self._evaluations})
+        report.schedule = self.resolved.describe() if self.resolved else ""
+        report.mean_change = _mean(values)
+        by_step: dict[int, list[float]] = {}
+        by_layer: dict[int, list[float]] = {}
+        for (step, _), value in zip(effects, values, strict=True):
+            by_step.setdefault(step, []).append(value)
+        for (_, number, _), value in zip(self.state.changes, of_layers, strict=True):
+            by_layer.setdefault(number, []).append(value)
+        report.guided_steps = [step + 1 for step in sorted(by_step)]
+        strongest: dict[int, tuple[int, float, float]] = {}  # of a step's evaluations
+        for evaluation in self._evaluations:
+            known = strongest.setdefault(evaluation[0], evaluation)
+            if evaluation[1] > known[1]:
+                strongest[evaluation[0]] = evaluation
+        for step, strength, factor in sorted(strongest.values()):
+            of = by_step.get(step, [])
+            line = {"step": step + 1, "strength": strength, "cfg_factor": factor, "calls": len(of)}
+            report.per_step.append(line | {"change": _mean(of)})
+        for layer in self.layers:
+            of = by_layer.get(layer.index, [])
+            report.per_layer[layer.name] = {"notation": layer.notation, "calls": len(of), "change": _mean(of)}
+        report.warnings = self.warnings + self._own_warnings(report)
+        if self.state.error is not None:
+            report.error = f"{type(self.state.error).__name__}: {self.state.error}"
+        return report
+
+    def _own_warnings(self, report: Report) -> list[str]:
+        told = []
+        if self.state.missed:
+            name, count = next(iter(self.state.missed.items()))
+            told.append(
+                f"{len(self.state.missed)} layers could not be guided (e.g. {name}, {count} calls): "
+                "their attention bypasses its projections or changes the batch"
+            )
+        neutral = self._neutral()
+        if neutral:
+            told.append(neutral)
+        planned = self.resolved is None or self.resolved.guided_steps
+        if not report.calls and planned and self.state.error is None and not self.skipped:
+            told.append(NOTHING_GUIDED)
+        return told
+
+
+def _numbers(changes: list[Tensor]) -> list[float]:
+    """The one place where measurements leave the device."""
+    if not changes:
+        return []
+    device = changes[0].device
+    values: list[float] = torch.stack([c.to(device).double() for c in changes]).tolist()
+    return values
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
