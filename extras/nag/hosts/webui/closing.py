@@ -1,7 +1,10 @@
-"""Knowing that the host is done with a job: the one thing it does after every kind of failure is to close it."""
+"""Knowing that the host is done with a job: the one thing it does after every kind of failure is to close it. And
+undoing things so that one failure neither keeps the others from being undone nor reaches the host."""
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +18,22 @@ def watch_close(p: Any, then: Callable[[], None]) -> None:
     close = p.close
 
     def close_and_tell() -> None:
-        try:
-            then()
-        finally:
-            if p.__dict__.get("close") is close_and_tell:
-                del p.__dict__["close"]
-            close()
+        attempt(then)
+        if p.__dict__.get("close") is close_and_tell:
+            del p.__dict__["close"]
+        close()
 
     setattr(close_and_tell, _OURS, True)
     p.close = close_and_tell
+
+
+def attempt(*undo: Callable[[], None]) -> Exception | None:
+    """Do all of these; the first error, told on the console, is returned instead of raised."""
+    first: Exception | None = None
+    for step in undo:
+        try:
+            step()
+        except Exception as error:
+            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+            first = first or error
+    return first

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ...report import Report, combine
 from ...run import Run
 from ...settings import FIELDS, Settings
-from .closing import watch_close
+from .closing import attempt, watch_close
 from .families import Family, family_of
 from .grid import Grid, grid_of_call
 from .negative import NegativeEncoder, is_blank, prepare_text
@@ -57,8 +57,10 @@ def on_cfg_denoiser(params: Any) -> None:
 
 def on_cfg_after_cfg(params: Any) -> None:
     """The host's callback after CFG."""
-    for session in _open:
-        session.restore_cfg()
+    for session in list(_open):
+        error = attempt(session.restore_cfg)
+        if error is not None:
+            session.fail(error)
 
 
 def _caught(method: F) -> F:
@@ -151,7 +153,7 @@ class Session:
         run = Run(self.settings, family.network(sd_model))
         contexts = family.project_contexts()
         if contexts is not None:
-            run.branch.project_contexts = contexts
+            run.project_with(contexts)
         return run
 
     @_caught
@@ -162,14 +164,17 @@ class Session:
             self._run.begin(self._grid.times, self._grid.sigmas)
 
     def _end_pass(self) -> None:
-        """Nothing of ours is left in the model, the denoiser or the sampler."""
-        self.restore_cfg()
-        self._unwatch_calls()
-        if self._wrapped is not None:
-            sampler, function = self._wrapped
-            sampler.func, self._wrapped = function, None
-        self._close_run(told=self._grid is not None)
+        """Nothing of ours is left in the model, the denoiser or the sampler. Never raises."""
+        told = self._grid is not None
         self._grid = None
+        error = attempt(self.restore_cfg, self._unwatch_calls, self._unwrap, lambda: self._close_run(told))
+        if error is not None:
+            self.error = self.error or f"{type(error).__name__}: {error}"
+
+    def _unwrap(self) -> None:
+        if self._wrapped is not None:
+            (sampler, function), self._wrapped = self._wrapped, None
+            sampler.func = function
 
     # -- an evaluation of the sampler: one or several model calls ---
 
@@ -219,9 +224,9 @@ class Session:
             self._handle = network.register_forward_pre_hook(self._before_forward, with_kwargs=True)
 
     def _unwatch_calls(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.remove()
 
     def _before_forward(self, network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._call(args, kwargs)
@@ -241,8 +246,9 @@ class Session:
 
     def fail(self, error: BaseException) -> None:
         """Switch guidance off for the rest of the job; the report says why."""
-        self.error = self.error or f"{type(error).__name__}: {error}"
-        print(f"[NAG Time] guidance is off for this run: {type(error).__name__}: {error}", file=sys.stderr)
+        text = f"{type(error).__name__}: {error}"
+        self.error = self.error or text
+        print(f"[NAG Time] guidance is off for this run: {text}", file=sys.stderr)
         if not isinstance(error, ValueError):  # those are said in full: what was given, what is allowed
             traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
         self._end_pass()
@@ -260,13 +266,13 @@ class Session:
             self.reports.setdefault(name, []).append(report)
 
     def end(self) -> None:
-        """The job is over, or never will be. Any number of times."""
+        """The job is over, or never will be. Any number of times; never raises."""
         self._end_pass()
         if self in _open:
             _open.remove(self)
-        if self.on_end is not None:
-            on_end, self.on_end = self.on_end, None
-            on_end(self)
+        on_end, self.on_end = self.on_end, None
+        if on_end is not None:
+            attempt(lambda: on_end(self))
 
     def passes(self) -> dict[str, Report]:
         """Pass name -> report of all its runs so far; at least one entry, which holds the job's error."""
