@@ -93,6 +93,7 @@ class Field:
         if self.type in ("str", "choice"):
             if not isinstance(value, str):
                 raise TypeError
+            value.encode()  # half a surrogate pair cannot be saved in any file
             return value
         if self.type == "bool":
             if isinstance(value, bool):

@@ -51,8 +51,10 @@ def check_count(request: Request, images: int) -> None:
 
 
 def _texts(negative: Sequence[object]) -> tuple[str, ...]:
-    texts = tuple(t for t in negative if isinstance(t, str) and len(t) <= MAX_TEXT)
-    if not texts or len(texts) != len(negative) or len(texts) > MAX_IMAGES:
-        allowed = f"a text, or a list of 1 to {MAX_IMAGES} texts of at most {MAX_TEXT} characters"
+    allowed = f"a text, or a list of 1 to {MAX_IMAGES} texts of at most {MAX_TEXT} characters"
+    if not 1 <= len(negative) <= MAX_IMAGES:
         raise SettingsError("negative", list(negative)[:10], allowed)
-    return texts
+    try:
+        return tuple(FIELDS["negative"].check(text) for text in negative)
+    except SettingsError as error:
+        raise SettingsError("negative", error.value, allowed) from None

@@ -54,7 +54,7 @@ class FrontDoor:
         except SettingsError as error:
             self._refuse(p, error)
             return
-        infotext.write_settings(request, p.extra_generation_params)
+        infotext.write_settings(request, p)
         self.host.start(p, request.settings, request.negatives, lambda session: self._ended(p, session))
 
     @_caught

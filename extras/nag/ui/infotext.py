@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from ..fields import FIELDS, SettingsError
+from ..fields import FIELDS, Field, SettingsError
 from ..report import Report
 from ..schedule import ranges
 from .arguments import Request
@@ -15,6 +16,7 @@ PREFIX = "NAG "
 GUIDED, ERROR, WARNING = "NAG guided steps", "NAG error", "NAG warning"
 REPORT_KEYS = (GUIDED, ERROR, WARNING)
 _ONE_LINE = re.compile(r"\s+")
+_SIZE = re.compile(r"\d+x\d+")  # hosts read it as two numbers
 
 
 def clear(params: MutableMapping[str, Any]) -> None:
@@ -23,12 +25,13 @@ def clear(params: MutableMapping[str, Any]) -> None:
         del params[key]
 
 
-def write_settings(request: Request, params: MutableMapping[str, Any]) -> None:
-    """The enabled flag and every option that differs from its default."""
+def write_settings(request: Request, job: Any) -> None:
+    """The enabled flag and every option that differs from its default, into the metadata of ``job``."""
+    params = job.extra_generation_params
     for name, value in {"enabled": True, **request.settings.changed()}.items():
-        params[FIELDS[name].infotext_key] = _text(value)
+        params[FIELDS[name].infotext_key] = encode(value, FIELDS[name].infotext_key)
     if len(set(request.negatives)) > 1:
-        params[FIELDS["negative"].infotext_key] = _per_image(request.negatives)
+        params[FIELDS["negative"].infotext_key] = PerImage(job, request.negatives)
 
 
 def write_report(passes: Mapping[str, Report], params: MutableMapping[str, Any]) -> None:
@@ -51,29 +54,48 @@ def write_error(error: BaseException, params: MutableMapping[str, Any]) -> None:
     params[ERROR] = one_line(str(error))
 
 
-def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
-    """Parsed metadata -> value of the option, of the type its control needs; None leaves the control alone.
+class Reader(str):
+    """An option's key, which also reads it: hosts look for the name ("Send to") and call what they can (pasting)."""
 
-    Where the picture was guided, what is not written had the default; where it was not, guidance is switched
-    off and the other options stay.
-    """
-    field = FIELDS[name]
+    def __new__(cls, name: str) -> Reader:
+        self = super().__new__(cls, FIELDS[name].infotext_key)
+        self.field = FIELDS[name]
+        return self
 
-    def read(params: Mapping[str, Any]) -> Any:
+    field: Field
+
+    def __call__(self, params: Mapping[str, Any]) -> Any:
+        """Parsed metadata -> value of the option, of the type its control needs; None leaves the control alone.
+
+        Where the picture was guided, what is not written had the default; where it was not, guidance is switched
+        off and the other options stay.
+        """
+        field, key = self.field, str(self)
         if FIELDS["enabled"].infotext_key not in params:
-            return False if name == "enabled" else None
-        key = field.infotext_key
-        value = params.get(key, field.default)
-        if f"{key}-1" in params and f"{key}-2" in params:  # hosts take "64x64" for a size
+            return False if field.name == "enabled" else None
+        value = decode(params.get(key, field.default))
+        if f"{key}-1" in params and f"{key}-2" in params:  # written by an older version
             value = f"{params[f'{key}-1']}x{params[f'{key}-2']}"
         try:
-            unit = params.get(FIELDS["unit"].infotext_key, FIELDS["unit"].default)
-            return field.check(value, unit)
+            return field.check(value, params.get(FIELDS["unit"].infotext_key, FIELDS["unit"].default))
         except SettingsError as error:
             print(f"[NAG Time] pasted settings: {error}")
             return None
 
-    return read
+
+class PerImage(list[str]):
+    """A text for each image of a job. Hosts take one by the picture's place in its batch, or in the job."""
+
+    def __init__(self, job: Any, texts: Sequence[str]):
+        key = FIELDS["negative"].infotext_key
+        super().__init__(encode(text, key) for text in texts)
+        self.job = job
+
+    def __getitem__(self, index: Any) -> Any:
+        job = self.job
+        if isinstance(index, int) and 0 <= index < job.batch_size:
+            index += getattr(job, "iteration", 0) * job.batch_size
+        return super().__getitem__(index)
 
 
 def one_line(text: str) -> str:
@@ -81,15 +103,24 @@ def one_line(text: str) -> str:
     return _ONE_LINE.sub(" ", text).strip()
 
 
-def _text(value: Any) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+def encode(value: Any, key: str = "") -> str:
+    """The text of a value, such that every host's reading gives it back to decode(): plain where that is safe.
+
+    Hosts quote texts with a comma, colon or newline. Lost or changed they would otherwise be if empty, with blanks
+    at an end or control characters, like a size, like the key, or with a quotation mark in front.
+    """
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    control = any(c < " " or "\x7f" <= c <= "\x9f" for c in text if c != "\n")
+    unsafe = control or text != text.strip() or text == key or text[:1] in ("", '"') or text[:2] == '["'
+    return json.dumps([text], ensure_ascii=control) if unsafe or _SIZE.fullmatch(text) else text
 
 
-def _per_image(negatives: tuple[str, ...]) -> Callable[..., str]:
-    """Hosts call it with the job and the picture's place in its batch."""
-
-    def text(p: Any, index: int, **rest: Any) -> str:
-        one_batch = len(p.prompts or negatives) == len(negatives)
-        return negatives[min(index if one_batch else p.iteration * p.batch_size + index, len(negatives) - 1)]
-
-    return text
+def decode(value: Any) -> Any:
+    """The reverse of encode(), as far as text goes."""
+    if isinstance(value, str) and value.startswith('["') and value.endswith('"]'):
+        try:
+            (text,) = json.loads(value)
+            return text
+        except ValueError:
+            return value
+    return value

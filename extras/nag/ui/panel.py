@@ -12,7 +12,7 @@ import gradio as gr
 from ..fields import FIELDS, MAX_SIGMA, Field, SettingsError
 from ..schedule import Schedule
 from ..settings import Settings, list_presets, load_preset
-from .infotext import reader
+from .infotext import Reader
 from .plot import error_plot, schedule_svg
 
 GridOf = Callable[[str, "str | None", int], Any]
@@ -84,7 +84,8 @@ class Panel:
 
     def paste_fields(self) -> tuple[list[tuple[Any, Any]], list[str]]:
         """(control, reader) pairs and the keys, for the host's paste buttons."""
-        pairs = [(control, _pasted(name)) for name, control in self.controls.items()]
+        readers = {name: _RangeReader if name in ("start", "end") else Reader for name in FIELDS}
+        pairs = [(control, readers[name](name)) for name, control in self.controls.items()]
         return pairs, [FIELDS[name].infotext_key for name in self.controls]
 
     def meet(self, component: Any, elem_id: str | None, tab: str | None) -> None:
@@ -154,19 +155,21 @@ class Panel:
         return [preset_note(preset), *[gr.update(**values[f]) for f in FIELDS if f != "enabled"]]
 
 
-def _pasted(name: str) -> Callable[[Any], Any]:
-    """The reader of an option; start and end bring their range along where it is that of sigma."""
-    read = reader(name)
-    if name not in ("start", "end"):
-        return read
+class _RangeReader(Reader):
+    """Start and end bring their range along where it is that of sigma."""
 
-    def read_with_range(params: Any) -> Any:
-        value = read(params)
+    def __call__(self, params: Any) -> Any:
+        value = super().__call__(params)
         if value is None or params.get(FIELDS["unit"].infotext_key) != "sigma":
             return value
-        return gr.update(value=value, maximum=MAX_SIGMA)
+        return _Update(gr.update(value=value, maximum=MAX_SIGMA))
 
-    return read_with_range
+
+class _Update(dict[str, Any]):
+    """A control's update which also passes for its value: Forge's API reads pasted settings as numbers."""
+
+    def __float__(self) -> float:
+        return float(self["value"])
 
 
 def preset_note(preset: Any) -> str:
