@@ -95,7 +95,13 @@ def _prepare(p) -> None:
     if p.tiling:
         p.comment("Tiling is not available in the Studio.")
     if p.refiner_checkpoint not in (None, "", "None", "none"):
-        p.comment("The refiner is not available in the Studio.")
+        p.refiner_checkpoint_info = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint)
+        if p.refiner_checkpoint_info is None:
+            from extras.studio.fields import FieldError
+
+            raise FieldError(
+                "refiner_checkpoint", p.refiner_checkpoint, "one of " + ", ".join(sd_models.checkpoint_tiles())
+            )
     p.sd_model_name = shared.sd_model.sd_checkpoint_info.name_for_extra
     p.sd_model_hash = shared.sd_model.sd_model_hash
     model_hijack.clear_comments()

@@ -103,8 +103,35 @@ def is_sampler_using_eta_noise_seed_delta(p) -> bool:
 
 
 def apply_refiner(cfg_denoiser, sigma=None) -> bool:
-    """The Studio has no refiner."""
-    return False
+    """Go on with the refiner's checkpoint once so much of the sampling is done; True at the switch."""
+    p = cfg_denoiser.p
+    info, switch_at = p.refiner_checkpoint_info, p.refiner_switch_at
+    if info is None or switch_at is None or shared.sd_model.sd_checkpoint_info.filename == info.filename:
+        return False
+    if opts.refiner_switch_by_sample_steps or sigma is None:
+        done = cfg_denoiser.step / cfg_denoiser.total_steps
+    else:
+        done = (999 - float(_timestep(cfg_denoiser.inner_model, sigma.max()))) / 1000
+    if done < switch_at:
+        return False
+    wanted = opts.hires_fix_refiner_pass
+    if getattr(p, "enable_hr", False) and wanted != "both passes" and p.is_hr_pass != (wanted == "second pass"):
+        return False
+    from modules import sd_models
+
+    p.extra_generation_params["Refiner"] = info.short_title
+    p.extra_generation_params["Refiner switch at"] = switch_at
+    with sd_models.SkipWritingToConfig():
+        sd_models.reload_model_weights(info=info)
+    p.setup_conds()
+    cfg_denoiser.update_inner_model()
+    return True
+
+
+def _timestep(inner_model, sigma):
+    """Of the nearest sigma the model was trained on; timesteps samplers give the timestep itself."""
+    known = getattr(inner_model, "sigmas", None)
+    return sigma if known is None else torch.argmin((known - sigma).abs())
 
 
 class Sampler:

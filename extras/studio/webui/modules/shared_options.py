@@ -59,6 +59,8 @@ _add(
     cache_fp16_weight=_o(False, "Cache FP16 weight for LoRA"),
     sdxl_crop_top=_o(0, "crop top coordinate"),
     sdxl_crop_left=_o(0, "crop left coordinate"),
+    refiner_switch_by_sample_steps=_o(False, "Switch to refiner by sampling steps instead of model timesteps"),
+    hires_fix_refiner_pass=_o("second pass", "Hires fix: which pass to enable refiner for"),
     sdxl_refiner_low_aesthetic_score=_o(2.5, "SDXL low aesthetic score"),
     sdxl_refiner_high_aesthetic_score=_o(6.0, "SDXL high aesthetic score"),
 )
