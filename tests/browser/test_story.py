@@ -75,9 +75,9 @@ def test_the_glasses_are_gone(page, tmp_path: Path):
 
 def test_the_plot_shows_the_steps_that_will_be_made(page):
     plot = page.locator(f"{PANEL}_plot")
-    assert "of 4" in plot.inner_text()
+    assert "/ 4" in plot.inner_text()
     number(page, "txt2img_steps", "8")
-    page.wait_for_selector(f"{PANEL}_plot :text('of 8')")
+    page.wait_for_selector(f"{PANEL}_plot :text('/ 8')")
 
 
 def test_a_picture_brings_its_settings_back(page, tmp_path: Path):

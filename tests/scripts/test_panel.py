@@ -61,7 +61,7 @@ def test_ui_may_be_called_again(engine, tab):
 
 @pytest.mark.parametrize("name", list_presets())
 def test_presets_set_what_they_say(engine, name):
-    updates = script_of(engine).panel.apply_preset(name)
+    updates = script_of(engine).panel.presets.applied(name)
     preset, fields = load_preset(name), [f for f in FIELDS if f != "enabled"]
     assert len(updates) == 1 + len(fields)
     got = {f: update.get("value") for f, update in zip(fields, updates[1:], strict=True) if "value" in update}
@@ -71,9 +71,10 @@ def test_presets_set_what_they_say(engine, name):
 
 
 def test_an_unknown_preset_is_said(engine):
-    panel = script_of(engine).panel
-    assert "Doodle student" in panel.apply_preset("Nothing")[0]
-    assert "letters, digits" in panel.apply_preset("../../etc")[0]
+    presets = script_of(engine).panel.presets
+    assert "Doodle student" in presets.applied("Nothing")[0]
+    assert "letters, digits" in presets.applied("../../etc")[0]
+    assert "Choose a preset" in presets.applied("(choose)")[0]
 
 
 def bars(html):
@@ -95,7 +96,7 @@ def test_the_plot_of_every_sampler(engine):
 
 def test_the_plot_says_what_is_wrong(engine):
     plot = script_of(engine).panel.plot
-    assert "above start" in plot(0.5, 0.2, "noise", 0, 0, 0.2)
+    assert "must come after the start" in plot(0.5, 0.2, "noise", 0, 0, 0.2)
     assert "No step is guided" in plot(0.9, 0.95, "noise", 0, 0, 0.2, steps=4)
     assert "cooldown" in bars(plot(0, 0.3, "noise", 0, 0.5, 0.2, steps=8))
     hostile = plot("<script>", 1, "noise", 0, 0, 0.2)
@@ -117,4 +118,5 @@ def test_the_plot_follows_the_hosts_sliders(engine):
         steps = gr.Slider(1, 150, value=4, step=1)
         script.after_component(steps, elem_id="txt2img_steps")
         script.ui(False)
+        script.after_component(gr.Gallery(), elem_id="txt2img_gallery")
     assert any(getattr(steps, "_id", None) in [t[0] for t in fn.targets] for fn in page.fns.values())

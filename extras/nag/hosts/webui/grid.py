@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,13 +60,14 @@ def grid_of_call(sampler: Any, arguments: Mapping[str, Any], steps: int) -> Grid
     return Grid(tuple(times), tuple(_sigma_at(inner.inner_model, t) for t in times))
 
 
-def preview_grid(sampler_name: str, scheduler: str | None, steps: int) -> Grid:
-    """The grid of a sampler before anything is generated. Uniform (not exact) while no model is loaded."""
+def preview_grid(sampler_name: str, scheduler: str | None, steps: int, denoise: float | None = None) -> Grid:
+    """The grid of a sampler before anything is generated; of img2img, with its strength ``denoise``. Uniform (not
+    exact) while no model is loaded."""
     model = loaded_model()
     try:
         if model is None:
             raise LookupError
-        return _preview(model, sampler_name, scheduler, steps)
+        return _preview(model, sampler_name, scheduler, steps, denoise)
     except Exception:  # a plot must not fail because a sampler is unusual
         times = torch.linspace(999, 0, steps).tolist() if steps > 1 else [999.0]
         return Grid(tuple(times), tuple(14.6146 ** (t / 999) for t in times), exact=False)
@@ -79,22 +81,27 @@ def loaded_model() -> Any:
     return shared.sd_model if data is None else getattr(data, "sd_model", None)
 
 
-def _preview(model: Any, sampler_name: str, scheduler: str | None, steps: int) -> Grid:
-    from modules import sd_samplers
+def _preview(model: Any, sampler_name: str, scheduler: str | None, steps: int, denoise: float | None) -> Grid:
+    from modules import sd_samplers, sd_samplers_common
 
     sampler = sd_samplers.create_sampler(sampler_name, model)
     p = SimpleNamespace(
         is_hr_pass=False, scheduler=scheduler, hr_scheduler=None, sampler_noise_scheduler_override=None,
-        extra_generation_params={}, steps=steps, comment=lambda text: None,
+        extra_generation_params={}, steps=steps, comment=lambda text: None, denoising_strength=denoise,
     )  # fmt: skip
+    last = None  # img2img runs the last so many steps of a schedule, and one more with sigmas
+    if denoise is not None:
+        steps, last = sd_samplers_common.setup_img2img_steps(p)
     if hasattr(sampler, "get_timesteps"):
-        return grid_of_call(sampler, {"timesteps": sampler.get_timesteps(p, steps)}, steps)
-    import inspect
-
+        timesteps = sampler.get_timesteps(p, steps)[:last]
+        return grid_of_call(sampler, {"timesteps": timesteps, "is_img2img": last is not None}, steps)
+    sigmas = sampler.get_sigmas(p, steps)[0 if last is None else steps - last - 1 :]
     accepted = inspect.signature(sampler.func).parameters
     if "sigmas" in accepted or "sigma_sched" in accepted:
-        return grid_of_call(sampler, {"sigmas": sampler.get_sigmas(p, steps)}, steps)
-    return grid_of_call(sampler, {"n": steps}, steps)
+        return grid_of_call(sampler, {"sigmas": sigmas}, steps)
+    if last is None:
+        return grid_of_call(sampler, {"n": steps}, steps)
+    return grid_of_call(sampler, {"n": len(sigmas) - 1, "sigma_max": sigmas[0], "sigma_min": sigmas[-2]}, steps)
 
 
 def _times(inner: Any, sigmas: Tensor) -> list[float]:
