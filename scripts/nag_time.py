@@ -3,6 +3,7 @@
 # Everything is imported here: the extension's root is on sys.path only while this file is loaded.
 from extras.nag.hosts import webui
 from extras.nag.hosts.webui.grid import preview_grid
+from extras.nag.ui.axes import add_axes
 from extras.nag.ui.front import FrontDoor
 from extras.nag.ui.panel import Panel
 from modules import script_callbacks, scripts
@@ -42,3 +43,4 @@ class NagTimeScript(scripts.Script):
 
 script_callbacks.on_cfg_denoiser(webui.on_cfg_denoiser)
 script_callbacks.on_cfg_after_cfg(webui.on_cfg_after_cfg)
+script_callbacks.on_before_ui(add_axes)

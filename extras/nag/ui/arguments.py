@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..fields import FIELDS, MAX_TEXT, SettingsError
 from ..settings import Settings
+from .axes import override
 
 MAX_IMAGES = 1000
 
@@ -20,17 +22,18 @@ class Request:
     negatives: tuple[str, ...]
 
 
-def parse_arguments(args: Sequence[object]) -> Request | None:
+def parse_arguments(args: Sequence[object], axes: Mapping[str, Any] | None = None) -> Request | None:
     """The request, or None when guidance is off. SettingsError names field, value and what is allowed.
 
     ``args``: values in the order of FIELDS (fewer is fine), or first an object like ``{"negative": "glasses",
     "scale": 3}``, which means enabled unless it says otherwise; its ``negative`` may be a list of texts.
-    Options that are switched off are not checked.
+    ``axes``: what the cell of a plot sets in their place. Options that are switched off are not checked.
     """
     if args and isinstance(args[0], Mapping):
         values: dict[str, object] = {"enabled": True, **{str(k): v for k, v in args[0].items()}}
     else:
         values = dict(zip(FIELDS, args, strict=False))
+    values = override(values, axes or {})
     if values.get("enabled", False) is False:
         return None
     negative = values.get("negative", "")

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, TypeVar
 
 from ..fields import SettingsError
-from . import infotext, message
+from . import axes, infotext, message
 from .arguments import check_count, parse_arguments
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -46,7 +46,7 @@ class FrontDoor:
         self.host.end_all(p)
         infotext.clear(p.extra_generation_params)
         try:
-            request = parse_arguments(args)
+            request = parse_arguments(args, axes.values_of(p))
             if request is None:
                 self.last = message.off_html()
                 return
@@ -82,7 +82,8 @@ class FrontDoor:
         say(p, processed, message.summary(passes))
         if getattr(p, "is_api", False):
             report = {name or "picture": r.to_dict() for name, r in passes.items()}
-            processed.extra_generation_params["NAG report"] = report
+            # into a copy: a plot writes the job's own mapping into the grid's metadata
+            processed.extra_generation_params = {**processed.extra_generation_params, "NAG report": report}
 
     @_caught
     def _ended(self, p: Any, session: Any) -> None:
