@@ -18,14 +18,10 @@ class SettingsError(ValueError):
     ``field``, ``value``, ``allowed`` describe the first; ``errors`` lists all as such triples.
     """
 
-    def __init__(
-        self, field: str, value: object, allowed: str, more: list[tuple[str, object, str]] | None = None
-    ):
+    def __init__(self, field: str, value: object, allowed: str, more: list[tuple[str, object, str]] | None = None):
         self.field, self.value, self.allowed = field, value, allowed
         self.errors = [(field, value, allowed), *(more or [])]
-        super().__init__(
-            "; ".join(f"{f}: {_short(v)} is not possible, allowed: {a}" for f, v, a in self.errors)
-        )
+        super().__init__("; ".join(f"{f}: {_short(v)} is not possible, allowed: {a}" for f, v, a in self.errors))
 
 
 def _short(value: object) -> str:
@@ -38,7 +34,7 @@ class Field:
     """One option. ``type``: bool, str, int, float or "choice". ``maximum`` of a str counts characters.
 
     ``infotext_key``: word characters and spaces only, unique. ``sigma_maximum``: the limit instead of
-    ``maximum`` when the schedule's unit is sigma.
+    ``maximum`` when the schedule's unit is sigma. ``group``: section of the panel it belongs to.
     """
 
     name: str
@@ -52,6 +48,7 @@ class Field:
     step: float | None = None
     choices: tuple[str, ...] = ()
     sigma_maximum: float | None = None
+    group: str = "advanced"
 
     def allowed(self, unit: str = "noise") -> str:
         """What a user may enter, in words."""
@@ -115,9 +112,7 @@ def _text(name: str, default: str, label: str, key: str, help: str, longest: int
     return Field(name, "str", default, label, help, key, maximum=longest)
 
 
-def _number(
-    name: str, default: float, span: tuple[float, float, float], label: str, key: str, help: str
-) -> Field:
+def _number(name: str, default: float, span: tuple[float, float, float], label: str, key: str, help: str) -> Field:
     """``span``: lowest, highest, step. Whole numbers where the default is one."""
     kind = "int" if isinstance(default, int) else "float"
     return Field(name, kind, default, label, help, key, *span)
@@ -128,12 +123,66 @@ def _choice(name: str, choices: tuple[str, ...], label: str, key: str, help: str
     return Field(name, "choice", choices[0], label, help, key, choices=choices)
 
 
-def _switch(name: str, label: str, key: str, help: str) -> Field:
-    """Off by default."""
-    return Field(name, "bool", False, label, help, key)
+def _switch(name: str, label: str, key: str, help: str, default: bool = False) -> Field:
+    return Field(name, "bool", default, label, help, key)
 
 
 _SHARE = (0.0, 1.0, 0.01)
+
+
+def _key(title: str) -> str:
+    """Keys in metadata are letters, digits and spaces: "NAGPAG", "Three way"."""
+    return title.replace("NAG-", "NAG").replace("-", " ")
+
+
+def _scale(method: str, title: str, off: float, most: float, help: str) -> list[Field]:
+    return [_number(f"{method}_scale", off, (off, most, 0.1), f"{title} scale", f"NAG {_key(title)} scale", help)]
+
+
+def _rule(method: str, title: str) -> list[Field]:
+    """tau and alpha of the normalised rule."""
+    return [
+        _number(
+            f"{method}_tau", 2.5, (1.0, 10.0, 0.1), f"{title} tau", f"NAG {_key(title)} tau", "As tau of NAG, for this."
+        ),
+        _number(
+            f"{method}_alpha",
+            0.5,
+            (0.0, 1.0, 0.005),
+            f"{title} alpha",
+            f"NAG {_key(title)} alpha",
+            "As alpha of NAG, for this.",
+        ),
+    ]
+
+
+def _perturbed(method: str, title: str, beta: float, help: str) -> list[Field]:
+    """beta, heads, self-attention layers."""
+    return [
+        _number(f"{method}_beta", beta, (0.0, 1.0, 0.05), f"{title} beta", f"NAG {_key(title)} beta", help),
+        _text(
+            f"{method}_heads",
+            "all",
+            f"{title} heads",
+            f"NAG {_key(title)} heads",
+            "all, or numbers 0,3, or a range 0-3.",
+            200,
+        ),
+        _layers(method, title, "Self-attention layers; auto: the middle of the UNet."),
+    ]
+
+
+def _layers(method: str, title: str, help: str) -> Field:
+    return _text(f"{method}_layers", "auto", f"{title} layers", f"NAG {_key(title)} layers", help, 2000)
+
+
+def _window(method: str, title: str) -> list[Field]:
+    return [
+        _number(f"{method}_start", 0.0, _SHARE, f"{title} start", f"NAG {_key(title)} start", "Acts from here on."),
+        _number(f"{method}_end", 1.0, _SHARE, f"{title} end", f"NAG {_key(title)} end", "Acts until before this."),
+    ]
+
+
 _TABLE = (
     _switch("enabled", "Enable NAG", "NAG enabled", "Guide away from the NAG negative prompt."),
     _text(
@@ -152,15 +201,9 @@ _TABLE = (
         "NAG scale",
         "How far from the negative: s, the paper's phi + 1.",
     ),
-    _number(
-        "tau", 2.5, (1.0, 10.0, 0.1), "Tau", "NAG tau", "How much features may grow before they are limited."
-    ),
-    _number(
-        "alpha", 0.5, (0.0, 1.0, 0.005), "Alpha", "NAG alpha", "Share of the guided features in the result."
-    ),
-    _number(
-        "start", 0.0, _SHARE, "Start", "NAG start", "Guidance begins here; in sigma, 0 = from the first step."
-    ),
+    _number("tau", 2.5, (1.0, 10.0, 0.1), "Tau", "NAG tau", "How much features may grow before they are limited."),
+    _number("alpha", 0.5, (0.0, 1.0, 0.005), "Alpha", "NAG alpha", "Share of the guided features in the result."),
+    _number("start", 0.0, _SHARE, "Start", "NAG start", "Guidance begins here; in sigma, 0 = from the first step."),
     _number("end", 1.0, _SHARE, "End", "NAG end", "Guidance ends before this; 1 includes the last step."),
     _choice(
         "unit",
@@ -169,9 +212,7 @@ _TABLE = (
         "NAG unit",
         "Start and end: share of noise, of steps, or sigma.",
     ),
-    _number(
-        "ramp_steps", 0, (0, 100, 1), "Ramp steps", "NAG ramp", "Steps over which the strength grows to full."
-    ),
+    _number("ramp_steps", 0, (0, 100, 1), "Ramp steps", "NAG ramp", "Steps over which the strength grows to full."),
     _number(
         "cooldown",
         0.0,
@@ -189,7 +230,12 @@ _TABLE = (
         "In the cooldown: CFG x (1 - drop).",
     ),
     _text(
-        "layers", "all", "Layers", "NAG layers", "all, or d0-d3, m0, u2, names with *, !x to leave out.", 2000
+        "layers",
+        "all",
+        "Layers",
+        "NAG layers",
+        "all, or d0-d3, m0, d2.0-9, in08, names with *, !x leaves out, d4-d9=0.5 weakens.",
+        2000,
     ),
     _choice(
         "empty_negative",
@@ -211,10 +257,55 @@ _TABLE = (
         "NAG skip uncond",
         "Saves a pass the host runs for nothing.",
     ),
+    # Appended: the order is that of positional arguments of the HTTP API.
+    _switch("nag", "NAG", "NAG itself", "NAG in attention space; off: only the methods below.", True),
+    *_scale("nag_pag", "NAG-PAG", 0.0, 10.0, "Away from identity attention, no negative prompt: 0 = off, 3."),
+    *_rule("nag_pag", "NAG-PAG"),
+    *_perturbed("nag_pag", "NAG-PAG", 1.0, "Identity's share in the negative branch; below 1: soft."),
+    *_window("nag_pag", "NAG-PAG"),
+    *_scale("tpg", "TPG", 0.0, 10.0, "Away from a prediction with permuted tokens: 0 = off, 3; costs a pass."),
+    _choice(
+        "tpg_mode",
+        ("with CFG", "alone"),
+        "TPG mode",
+        "NAG TPG mode",
+        "alone: CFG is off in the steps of TPG.",
+    ),
+    _layers("tpg", "TPG", "Transformer blocks; auto: d6-d23 in SDXL, d2-d5 in SD1.5."),
+    *_window("tpg", "TPG"),
+    *_scale("pag", "PAG", 0.0, 10.0, "Away from a prediction with identity attention: 0 = off, 3; costs a pass."),
+    *_perturbed("pag", "PAG", 1.0, "Identity's share in the perturbed attention: 1 = PAG, 0.5 = SoftPAG."),
+    *_window("pag", "PAG"),
+    *_scale("three_way", "Three-way", 1.0, 20.0, "NAG on whole predictions, for any model: 1 = off; costs a pass."),
+    *_rule("three_way", "Three-way"),
+    *_window("three_way", "Three-way"),
 )
+GROUPS = {  # group -> its title in the panel, in the panel's order
+    "nag": "NAG",
+    "window": "When it acts",
+    "nag_pag": "NAG-PAG: without a negative prompt",
+    "tpg": "TPG: token perturbation",
+    "pag": "PAG and SoftPAG",
+    "three_way": "Three-way: NAG on predictions",
+    "advanced": "Advanced",
+}
+_GROUP_OF = {
+    **dict.fromkeys(("enabled", "negative", "nag", "scale", "tau", "alpha"), "nag"),
+    **dict.fromkeys(("start", "end", "unit", "ramp_steps", "cooldown", "cooldown_drop"), "window"),
+}
+METHODS_WITH_WINDOW = ("nag_pag_", "tpg_", "pag_", "three_way_")
+WINDOWS = ("", *METHODS_WITH_WINDOW)
 
+
+def _group(name: str) -> str:
+    if name in _GROUP_OF:
+        return _GROUP_OF[name]
+    return next((m[:-1] for m in METHODS_WITH_WINDOW if name.startswith(m)), "advanced")
+
+
+_EDGES = {w + edge for w in WINDOWS for edge in ("start", "end")}
 FIELDS: dict[str, Field] = {
-    f.name: replace(f, sigma_maximum=MAX_SIGMA) if f.name in ("start", "end") else f for f in _TABLE
+    f.name: replace(f, sigma_maximum=MAX_SIGMA if f.name in _EDGES else None, group=_group(f.name)) for f in _TABLE
 }
 
 
@@ -247,15 +338,19 @@ def check_values(values: Mapping[str, object], base: Mapping[str, object] | None
 
 def _between(full: dict[str, Any]) -> list[tuple[str, object, str]]:
     """Rules that need two fields."""
-    start, end = full["start"], full["end"]
+    return [error for window in WINDOWS for error in _between_edges(full, window)]
+
+
+def _between_edges(full: dict[str, Any], window: str) -> list[tuple[str, object, str]]:
+    start, end = full[f"{window}start"], full[f"{window}end"]
     if full["unit"] == "sigma":
         if 0 < start <= end:
-            return [("end", end, f"below start ({start:g}): sigma falls while sampling")]
+            return [(f"{window}end", end, f"below start ({start:g}): sigma falls while sampling")]
         return []
     errors: list[tuple[str, object, str]] = []
-    for name in ("start", "end"):
+    for name in (f"{window}start", f"{window}end"):
         if full[name] > 1:
             errors.append((name, full[name], FIELDS[name].allowed(full["unit"])))
     if not errors and end <= start:
-        errors.append(("end", end, f"above start ({start:g}), at most 1"))
+        errors.append((f"{window}end", end, f"above start ({start:g}), at most 1"))
     return errors

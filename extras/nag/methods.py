@@ -1,15 +1,26 @@
-"""The attention-space methods, each as what the normalised rule needs: where z_neg comes from, and its numbers."""
+"""The methods: which of them the settings switch on, each with its numbers, its layers and its window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
 from .branches import Branch
+from .branches.identity import IdentityBranch
+from .branches.text import TextBranch
+from .heads import check_heads, parse_heads
+from .layers import Layer, find_blocks, find_layers, select
+from .part import Part
+from .predictions.attention import AttentionPerturbation
+from .predictions.negative import NegativePrediction
+from .predictions.tokens import TokenPerturbation
 from .schedule import Schedule
 from .settings import Settings
 
-NAG = "NAG"
+NAG, NAG_PAG, TPG, PAG, THREE_WAY = METHODS = ("NAG", "NAG-PAG", "TPG", "PAG", "three-way")
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,67 @@ class Method:
 
 def nag(settings: Settings) -> Method:
     """Normalized Attention Guidance against a text (arXiv 2505.21179)."""
-    from .branches.text import TextBranch
-
     rule = (settings.scale, settings.scale, settings.tau, settings.alpha)
     return Method(NAG, TextBranch, *rule, settings.layers, "layers", settings.schedule())
+
+
+def nag_pag(settings: Settings, layers: list[Layer]) -> Method:
+    """The same rule against identity attention, without a negative prompt: g = z_pos + s (z_pos - z_neg), so that
+    s = 0 is off (and normalized_guidance's own scale is s + 1)."""
+    scale, beta = settings.nag_pag_scale, settings.nag_pag_beta
+    heads = parse_heads(settings.nag_pag_heads, "nag_pag_heads")
+    where = chosen(settings.nag_pag_layers, middle(layers))
+    rule = (scale + 1.0, scale, settings.nag_pag_tau, settings.nag_pag_alpha)
+    window = settings.schedule("nag_pag_")
+    return Method(NAG_PAG, lambda: IdentityBranch(beta, heads, "nag_pag_heads"), *rule, where, "nag_pag_layers", window)
+
+
+def parts_of(settings: Settings, model: nn.Module, strict: bool) -> list[Part]:
+    """The methods switched on, those in attention space first. LayerError names the option that does not fit."""
+    from .run import Run
+
+    layers = find_layers(model)
+    parts: list[Part] = []
+    if settings.nag:
+        parts.append(Run(settings, model, strict=strict, layers=layers))
+    if settings.nag_pag_scale > 0:
+        parts.append(Run(settings, model, strict=strict, how=nag_pag(settings, layers), layers=layers))
+    if settings.tpg_scale > 0:
+        parts.append(_tpg(settings, model, strict))
+    if settings.pag_scale > 0:
+        parts.append(_pag(settings, layers, strict))
+    if settings.three_way_scale > 1:
+        rule = (settings.three_way_scale, settings.three_way_tau, settings.three_way_alpha)
+        parts.append(NegativePrediction(THREE_WAY, settings.schedule("three_way_"), *rule, strict))
+    return parts
+
+
+def chosen(selector: str, default: str) -> str:
+    """The selector, or the method's own choice for "auto"."""
+    return default if selector.strip().lower() == AUTO else selector
+
+
+def middle(layers: list[Layer]) -> str:
+    """The middle of the UNet, as in the paper of PAG."""
+    numbers = [int(layer.notation[1:]) for layer in layers if layer.notation.startswith("m")]
+    return f"m0-m{max(numbers)}" if numbers else "all"
+
+
+def deep_down(blocks: list[Layer]) -> str:
+    """The last three quarters of the way down: d6-d23 in SDXL, as published for TPG; d2-d5 in SD 1.x and 2.x."""
+    count = sum(block.notation.startswith("d") for block in blocks)
+    return f"d{-(-count // 4)}-d{count - 1}" if count > 1 else "all"
+
+
+def _tpg(settings: Settings, model: nn.Module, strict: bool) -> TokenPerturbation:
+    blocks = find_blocks(model)
+    where = select(blocks, chosen(settings.tpg_layers, deep_down(blocks)), "block", "tpg_layers")
+    return TokenPerturbation(TPG, settings.schedule("tpg_"), where, settings.tpg_scale, strict)
+
+
+def _pag(settings: Settings, layers: list[Layer], strict: bool) -> AttentionPerturbation:
+    where = select(layers, chosen(settings.pag_layers, middle(layers)), "self", "pag_layers")
+    heads = parse_heads(settings.pag_heads, "pag_heads")
+    check_heads(heads, where, "pag_heads")
+    window = settings.schedule("pag_")
+    return AttentionPerturbation(PAG, window, where, settings.pag_scale, strict, settings.pag_beta, heads)

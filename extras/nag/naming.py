@@ -44,9 +44,7 @@ def _from_diffusers(unet: Any) -> dict[str, str]:
 
 
 def _from_ldm(unet: Any) -> dict[str, str]:
-    table = {
-        f"middle_block.{1 + 2 * i}": f"mid_block.attentions.{i}" for i in range(len(unet.middle_block) // 2)
-    }
+    table = {f"middle_block.{1 + 2 * i}": f"mid_block.attentions.{i}" for i in range(len(unet.middle_block) // 2)}
     level = place = 0
     for i, block in enumerate(unet.input_blocks):
         if i == 0:

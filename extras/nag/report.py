@@ -61,7 +61,7 @@ class Report:
     def infotext(self) -> dict[str, str]:
         """What belongs into a picture's metadata beside the settings; keys every WebUI accepts."""
         result: dict[str, str] = {}
-        name = "NAG" if self.method == "NAG" else f"NAG {self.method}"
+        name = "NAG" if self.method == "NAG" else "NAG " + self.method.replace("NAG-", "NAG").replace("-", " ")
         if self.calls:
             result[f"{name} guided steps"] = f"{ranges(self.guided_steps)} of {self.steps}"
             result[f"{name} guided calls"] = str(self.calls)

@@ -72,9 +72,7 @@ class Schedule:
         descending. ``sigmas``: as many (a trailing 0 is ignored); needed for unit "sigma". ValueError if
         empty, not finite, or without the sigmas needed.
         """
-        return Resolved(
-            self, tuple(float(t) for t in times), None if sigmas is None else tuple(map(float, sigmas))
-        )
+        return Resolved(self, tuple(float(t) for t in times), None if sigmas is None else tuple(map(float, sigmas)))
 
 
 @dataclass(frozen=True)
@@ -216,11 +214,7 @@ class Resolved:
         else:
             have = ", ".join(f"{self.progress(t):.3g}" for t in self._grid[:12])
         have += ", ..." if len(self._grid) > 12 else ""
-        why = (
-            "end does not come after start"
-            if sch.inverted
-            else f"none of the {len(self._grid)} steps lies in it"
-        )
+        why = "end does not come after start" if sch.inverted else f"none of the {len(self._grid)} steps lies in it"
         return (
             f"No step is guided: the window start {sch.start:g}, end {sch.end:g} ({sch.unit}) is empty: "
             f"{why}. "

@@ -46,6 +46,31 @@ class Settings:
     empty_negative: str = "guide"
     hires: str = "both"
     skip_uncond: bool = False
+    nag: bool = True
+    nag_pag_scale: float = 0.0
+    nag_pag_tau: float = 2.5
+    nag_pag_alpha: float = 0.5
+    nag_pag_beta: float = 1.0
+    nag_pag_heads: str = "all"
+    nag_pag_layers: str = "auto"
+    nag_pag_start: float = 0.0
+    nag_pag_end: float = 1.0
+    tpg_scale: float = 0.0
+    tpg_mode: str = "with CFG"
+    tpg_layers: str = "auto"
+    tpg_start: float = 0.0
+    tpg_end: float = 1.0
+    pag_scale: float = 0.0
+    pag_beta: float = 1.0
+    pag_heads: str = "all"
+    pag_layers: str = "auto"
+    pag_start: float = 0.0
+    pag_end: float = 1.0
+    three_way_scale: float = 1.0
+    three_way_tau: float = 2.5
+    three_way_alpha: float = 0.5
+    three_way_start: float = 0.0
+    three_way_end: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in check_values({f.name: getattr(self, f.name) for f in fields(self)}).items():
@@ -69,6 +94,10 @@ class Settings:
         """Only what differs from the default."""
         return {name: value for name, value in self.to_dict().items() if value != FIELDS[name].default}
 
-    def schedule(self) -> Schedule:
-        """The window of these settings."""
+    def schedule(self, method: str = "") -> Schedule:
+        """The window of NAG, or of another method by its prefix ("tpg_"): unit and ramp are shared, the cooldown
+        follows NAG's end."""
+        if method:
+            start, end = getattr(self, f"{method}start"), getattr(self, f"{method}end")
+            return Schedule(start, end, self.unit, self.ramp_steps)
         return Schedule(self.start, self.end, self.unit, self.ramp_steps, self.cooldown, self.cooldown_drop)

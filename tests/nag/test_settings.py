@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from extras.nag.fields import GROUPS, WINDOWS
 from extras.nag.settings import (
     FIELDS,
     Settings,
@@ -52,10 +53,11 @@ VALUES = {
 
 @given(st.fixed_dictionaries({n: VALUES[f.type](f) for n, f in FIELDS.items()}))
 def test_any_allowed_record_survives_json_and_its_own_differences(values):
-    if values["unit"] == "sigma":
-        values["end"] = 0.0
-    elif values["end"] <= values["start"]:
-        values["start"], values["end"] = 0.0, 1.0
+    for window in WINDOWS:
+        if values["unit"] == "sigma":
+            values[f"{window}end"] = 0.0
+        elif values[f"{window}end"] <= values[f"{window}start"]:
+            values[f"{window}start"], values[f"{window}end"] = 0.0, 1.0
     settings = Settings.parse(values)
     assert Settings.parse(json.loads(json.dumps(settings.to_dict()))) == settings
     assert Settings.parse(settings.changed()) == settings
@@ -106,6 +108,21 @@ def test_end_before_start_is_an_error_of_end():
         with pytest.raises(SettingsError, match="above start") as caught:
             Settings.parse(values)
         assert caught.value.field == "end"
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_method_has_its_own_window(window):
+    settings = Settings.parse({f"{window}start": 0.25, f"{window}end": 0.75, "ramp_steps": 3, "cooldown": 0.1})
+    schedule = settings.schedule(window)
+    assert (schedule.start, schedule.end, schedule.ramp_steps) == (0.25, 0.75, 3)
+    assert schedule.cooldown == (0.0 if window else 0.1)
+    with pytest.raises(SettingsError, match=rf"^{window}end: 0.2 .* above start"):
+        Settings.parse({f"{window}start": 0.5, f"{window}end": 0.2})
+    assert Settings.parse({"unit": "sigma", f"{window}start": 9, f"{window}end": 1}).schedule(window).start == 9
+
+
+def test_every_option_is_in_a_group_of_the_panel():
+    assert {field.group for field in FIELDS.values()} == set(GROUPS)
 
 
 def test_sigma_windows_fall():

@@ -15,6 +15,7 @@ def test_the_typed_object_means_enabled():
 
 def test_positional_values_follow_the_table():
     values = [True, "glasses", 4, 2, 0.25, 0.1, 0.9, "steps", 2, 0.1, 0.3, "m0", "skip", "first", True]
+    values += [FIELDS[name].default for name in list(FIELDS)[len(values) :]]
     assert len(values) == len(FIELDS)
     request = parse_arguments(values)
     assert list(request.settings.to_dict().values()) == values

@@ -11,6 +11,19 @@ CHANGED = {
     "start": 0.17, "end": 0.5, "unit": "steps", "ramp_steps": 2, "cooldown": 0.25, "cooldown_drop": 0.4,
     "layers": "d0-d2,!m0", "empty_negative": "skip", "hires": "second", "skip_uncond": True,
 }  # fmt: skip
+TEXTS = {"heads": "0,2-3", "layers": "d0=0.5,u1"}
+
+
+def changed(name, field):
+    """A value of an option of one of the other methods that is not its default."""
+    if field.type in ("bool", "choice"):
+        return (not field.default) if field.type == "bool" else field.choices[-1]
+    if field.type == "str":
+        return TEXTS[name.rpartition("_")[2]]
+    return {"start": 0.25, "end": 0.75}.get(name.rpartition("_")[2], field.maximum / 2)
+
+
+CHANGED |= {name: changed(name, field) for name, field in FIELDS.items() if name not in CHANGED}
 
 
 @pytest.mark.parametrize(

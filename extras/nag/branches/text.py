@@ -97,6 +97,11 @@ class TextBranch:
         out = scaled_dot_product_attention(heads, _take(keys, group.items), _take(values, group.items))
         return out.transpose(1, 2).reshape(rows, tokens, width)
 
+    def contexts_of(self, group: RowGroup) -> Tensor:
+        """The negatives themselves, (rows, tokens, channels), of a group of the latest plan."""
+        assert self._current is not None
+        return _take(self._current.stacks[group.key[1]], group.items)
+
     def clear(self) -> None:
         """Drop negatives, keys and values."""
         self._sets.clear()

@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..fields import FIELDS, MAX_SIGMA, SettingsError
+from ..fields import FIELDS, GROUPS, MAX_SIGMA, SettingsError
 from ..schedule import Schedule
 from ..settings import Settings
-from .controls import HIDDEN, QUIET, control, page, switch
+from .controls import HIDDEN, QUIET, control, page, passing, switch
 from .markup import Value, note, refused
 from .panel_layers import LayersOf, LayerTable, no_layers
 from .panel_presets import Presets
@@ -87,8 +87,11 @@ class Panel:
             self._refresh = gr.Button("Refresh report", elem_id=name("refresh"), elem_classes=[HIDDEN])
         assert set(self.controls) == set(FIELDS), "every option has a control"
         self.controls = {field: self.controls[field] for field in FIELDS}
-        for field, value in self.defaults().items():
-            self.controls[field].value = value
+        first = self.defaults()
+        for field, value in first.items():
+            passing(self.controls[field]).value = value  # the host's file of first values would go before it
+            if first.get("unit") == "sigma" and field in ("start", "end"):
+                self.controls[field].maximum = MAX_SIGMA
         self._plot.value = self.plot(*[self.controls[f].value for f in _SHAPE])
 
         start, end, unit = (self.controls[f] for f in ("start", "end", "unit"))
@@ -184,11 +187,15 @@ class Panel:
 
 
 def _sections() -> list[tuple[str, tuple[tuple[str, ...], ...]]]:
-    """Title and rows of the sections; what none of them names comes last, so that no option can be forgotten."""
+    """Title and rows of the sections; what none of them names comes last by its group, so that no option can be
+    forgotten."""
     placed = {field for _, rows in _SECTIONS for row in rows for field in row}.union(_ON_TOP)
-    rest = [field for field in FIELDS if field not in placed]
-    more = tuple(tuple(rest[i : i + 3]) for i in range(0, len(rest), 3))
-    return [*_SECTIONS, *([("More", more)] if more else [])]
+    rest: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for name, field in FIELDS.items():
+        if name not in placed:
+            rest[field.group].append(name)
+    more = {GROUPS[g]: tuple(tuple(n[i : i + 3]) for i in range(0, len(n), 3)) for g, n in rest.items() if n}
+    return [*_SECTIONS, *more.items()]
 
 
 def _slug(title: str) -> str:

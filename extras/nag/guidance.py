@@ -1,0 +1,270 @@
+"""All methods of one generation together, with the calls of a Run: what a host creates.
+
+Methods in attention space are Runs; those with an extra prediction are asked in a hook on the denoiser itself, where
+the combined formula (predictions/formula.py) rewrites the conditional rows of its output. A method that fails is
+switched off and says so; the others go on.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Sequence
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .branches.text import ProjectContexts
+from .layers import find_unet
+from .methods import NAG, parts_of
+from .part import Part, Rows
+from .predictions.arguments import Arguments, latent_of, output_with, snapshot
+from .predictions.base import Perturbation, Prediction
+from .predictions.call import Limits, ModelCall
+from .predictions.formula import combined
+from .predictions.negative import NegativePrediction
+from .predictions.tokens import TokenPerturbation
+from .report import Report
+from .run import Run
+from .settings import Settings
+from .taps import marked, remove_leftovers
+
+ALL_OFF = "every method is switched off"
+
+
+class Guidance:
+    """The methods that ``settings`` switch on, for one generation on ``model`` (a UNet, or a module with one in it).
+
+    ``parts``: one per method. ``strict``: True lets an error of guidance end the model call; False (hosts) switches
+    the method off for the rest of the run. Raises LayerError for layers or heads that the model has not.
+    """
+
+    def __init__(self, settings: Settings, model: nn.Module, strict: bool = False):
+        self.settings, self.model, self.strict = settings, model, strict
+        self.leftovers = remove_leftovers(model)
+        self.parts: list[Part] = parts_of(settings, model, strict)
+        self.warnings: list[str] = [] if self.parts else [ALL_OFF]
+        self.runs = [part for part in self.parts if isinstance(part, Run)]
+        self.predictions = [part for part in self.parts if isinstance(part, Prediction)]
+        self.denoiser = find_unet(model)[0] if self.predictions else model
+        self.w = 1.0
+        self._seeds: dict[int, int] = {}
+        self._rows: Rows = []
+        self._arguments: Arguments | None = None
+        self._limits = Limits()
+        self._handles: list[RemovableHandle] = []
+        self._reports: dict[str, Report] | None = None
+
+    # -- before sampling ---
+
+    def begin(self, schedule_times: Sequence[float], sigmas: Sequence[float] | None = None) -> list[str]:
+        """Resolve every method's window on the sampler's grid; returns warnings to show."""
+        told = [(part, part.begin(schedule_times, sigmas)) for part in self.parts]
+        return [self._said_by(part, text) for part, texts in told for text in texts]
+
+    def set_seeds(self, seeds: Sequence[int]) -> None:
+        """The seed of each image, for what is drawn at random. Without it: from the image's first latent."""
+        self._seeds = dict(enumerate(map(int, seeds)))
+
+    @property
+    def needs_negative(self) -> bool:
+        """True where a method wants the NAG negative prompt (and has not been skipped)."""
+        return any(part.needs_negative and not part.skipped for part in self.parts)
+
+    @property
+    def has_negative(self) -> bool:
+        """True once all that want a negative have one."""
+        return all(part.has_negative for part in self.parts if isinstance(part, (Run, NegativePrediction)))
+
+    def set_negative(self, contexts: Tensor | Sequence[Tensor], key: Hashable = None) -> None:
+        """See Run.set_negative; for every method that wants it."""
+        for part in self.parts:
+            if isinstance(part, (Run, NegativePrediction)) and part.needs_negative:
+                part.set_negative(contexts, key)
+
+    def project_with(self, project: ProjectContexts | None) -> None:
+        """See Run.project_with."""
+        for run in self.runs:
+            run.project_with(project)
+
+    # -- while sampling ---
+
+    def step_at(self, t: float, key: Hashable = None) -> None:
+        """Once per model evaluation of the sampler, at train timestep ``t``. See Part.step."""
+        for part in self.parts:
+            part.step_at(t, key)
+        self._rows = []
+        self._watch()
+
+    @property
+    def acting(self) -> bool:
+        """True while any method acts in the current step."""
+        return any(part.acting for part in self.parts)
+
+    @property
+    def cfg_factor(self) -> float:
+        """What the host's CFG scale is multiplied by in this step; see cfg_scale()."""
+        return min((part.cfg_factor for part in self.parts), default=1.0)
+
+    def cfg_scale(self, cfg: float) -> float:
+        """The CFG scale to apply in this step, given the one the host would: lowered in the cooldown, 1 where TPG acts
+        alone. Remembered as the w of the formula, so a host calls it at every evaluation, after step_at()."""
+        for part in self.parts:
+            cfg = part.cfg_scale(cfg)
+        alone = self.settings.tpg_mode == "alone"
+        if alone and any(isinstance(part, TokenPerturbation) and part.acting for part in self.parts):
+            cfg = 1.0
+        self.w = cfg
+        return cfg
+
+    def call(self, rows: Rows) -> None:
+        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none."""
+        self._rows = list(rows)
+        for part in self.parts:
+            part.call(rows)
+
+    def warn(self, text: str) -> None:
+        """Add a warning to the report; the same one once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def skip(self, reason: str) -> None:
+        """Guide nothing in this run, for a reason the report tells."""
+        for part in self.parts:
+            part.skip(reason)
+        self._watch()
+
+    def skip_negative(self, reason: str) -> None:
+        """Leave out the methods that need a negative prompt; the others go on."""
+        for part in self.parts:
+            if part.needs_negative:
+                part.skip(reason)
+
+    def fail(self, error: BaseException) -> None:
+        """Switch everything off for the rest of the run and say why in the report."""
+        for part in self.parts:
+            part.fail(error)
+        self._watch()
+
+    @property
+    def skipped(self) -> bool:
+        """True where no method is left."""
+        return all(part.skipped for part in self.parts)
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first error of any method."""
+        return next((part.state.error for part in self.parts if part.state.error is not None), None)
+
+    # -- after sampling ---
+
+    def close(self) -> dict[str, Report]:
+        """Remove everything; method -> its report. Any number of times, at any moment."""
+        self._unwatch()
+        if self._reports is None:
+            if self._limits.whole:
+                self.warn("the model's inputs could not be cut: extra predictions ran on the whole batch")
+            if self.leftovers:
+                self.warn(f"{self.leftovers} hooks of an earlier run were still there and have been removed")
+            for part in self.parts:
+                part.close()
+            self._reports = self._reports_of(final=True)
+        return self._reports
+
+    @property
+    def reports(self) -> dict[str, Report]:
+        """Method -> the account so far; final after close(). The first one carries what concerns all."""
+        return self._reports or self._reports_of()
+
+    @property
+    def report(self) -> Report:
+        """The first method's: NAG's where it is on."""
+        return next(iter(self.reports.values()))
+
+    def __enter__(self) -> Guidance:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reports_of(self, final: bool = False) -> dict[str, Report]:
+        result = {part.method: part.report for part in self.parts} or {NAG: Report()}
+        first = next(iter(result.values()))
+        first.warnings = first.warnings + [w for w in self.warnings if w not in first.warnings]
+        return result
+
+    def _said_by(self, part: Part, text: str) -> str:
+        return text if part.method == NAG else f"{part.method}: {text}"
+
+    # -- extra predictions ---
+
+    def _watch(self) -> None:
+        """Hooks on the denoiser exist only in steps in which an extra prediction is made."""
+        if not any(part.acting for part in self.predictions):
+            self._unwatch()
+        elif not self._handles:
+            self._handles = [
+                self.denoiser.register_forward_pre_hook(self._before_forward, with_kwargs=True),
+                self.denoiser.register_forward_hook(self._after_forward, with_kwargs=True),
+            ]
+
+    def _unwatch(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._arguments, self._rows = [], None, []
+
+    @marked
+    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._arguments = snapshot(args, kwargs) if self._rows else None
+        if self._arguments is not None:
+            self._know_images(self._arguments)
+
+    @marked
+    def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        arguments, self._arguments = self._arguments, None
+        acting = [part for part in self.predictions if part.acting]
+        if arguments is None or not acting:
+            return None
+        try:
+            call = ModelCall(module, arguments, output, self._rows, self.runs, self._seeds.__getitem__, self._limits)
+            if self.w <= 0:
+                raise ValueError(f"CFG scale {self.w:g}: the conditional prediction does not count")
+        except Exception as error:
+            for part in acting:
+                self._failed(part, error)
+            return None
+        edited = self._edited(call, acting)
+        if edited is None:
+            return None
+        new = call.output.clone()
+        new[call.index] = edited
+        return output_with(output, new)
+
+    def _edited(self, call: ModelCall, acting: Sequence[Prediction]) -> Tensor | None:
+        """c' of the formula, or None where every method has failed."""
+        n: Tensor | None = None
+        pushes: list[Tensor] = []
+        for part in acting:
+            try:
+                if isinstance(part, NegativePrediction):
+                    n = part.guided(call)
+                elif isinstance(part, Perturbation):
+                    pushes.append(part.term(call, self.w))
+            except Exception as error:
+                self._failed(part, error)
+        return combined(call.conditional, n, pushes) if pushes or n is not None else None
+
+    def _failed(self, part: Part, error: Exception) -> None:
+        if self.strict:
+            raise error
+        part.fail(error)
+
+    def _know_images(self, arguments: Arguments) -> None:
+        """A seed for every image that has none: a fingerprint of its latent as first seen."""
+        for row, image in self._rows:
+            if image not in self._seeds:
+                latent = latent_of(arguments)[row].detach().float().cpu().contiguous()
+                self._seeds[image] = zlib.crc32(latent.numpy().tobytes())

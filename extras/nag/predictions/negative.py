@@ -1,0 +1,58 @@
+"""NAG in prediction space: a third prediction from the NAG negative, and the normalised rule on whole predictions.
+
+Needs no hook inside the model, so it works on any. The rule in attention space is the better method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from ..branches.text import TextBranch
+from ..schedule import Schedule
+from .base import Prediction
+from .call import ModelCall
+from .formula import normalized_prediction
+
+
+class NegativePrediction(Prediction):
+    """``scale``: s of normalized_guidance, 1 = off. Pooled embeddings stay those of the prompt."""
+
+    def __init__(self, method: str, schedule: Schedule, scale: float, tau: float, alpha: float, strict: bool):
+        super().__init__(method, schedule, [], scale, strict)
+        self.tau, self.alpha = tau, alpha
+        self._texts = TextBranch()
+
+    @property
+    def needs_negative(self) -> bool:
+        return True
+
+    @property
+    def has_negative(self) -> bool:
+        """True once there is a negative."""
+        return self._texts.ready
+
+    def set_negative(self, contexts: Tensor | Sequence[Tensor], key: Hashable = None) -> None:
+        """See Run.set_negative."""
+        self._texts.set_contexts(contexts, key)
+
+    def guided(self, call: ModelCall) -> Tensor:
+        """n of the formula, for the call's conditional rows; negatives of one length are asked together."""
+        t = call.conditional
+        q = torch.empty_like(t)
+        for group in self._texts.plan(list(enumerate(image for _, image in call.rows))):
+            text = self._texts.contexts_of(group)
+            q[list(group.rows)] = call.ask(group.rows, lambda rows: nullcontext(), text).to(q.dtype)
+        n = normalized_prediction(t, q, self.scale, self.tau, self.alpha, self.state.strength)
+        self.note_effect(t, n.float() - t.float())
+        return n
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._texts.clear()
+
+    def _neutral(self) -> str:
+        return f"alpha {self.alpha:g} leaves the picture unchanged" if self.alpha == 0 else ""
