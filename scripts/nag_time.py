@@ -5,6 +5,7 @@ from extras.nag.hosts import webui
 from extras.nag.hosts.webui.grid import preview_grid
 from extras.nag.ui.axes import add_axes
 from extras.nag.ui.front import FrontDoor
+from extras.nag.ui.options import add_options, panel_defaults
 from extras.nag.ui.panel import Panel
 from modules import script_callbacks, scripts
 
@@ -12,7 +13,7 @@ from modules import script_callbacks, scripts
 class NagTimeScript(scripts.Script):
     def __init__(self):
         self.front = FrontDoor(webui)
-        self.panel = Panel(self.front, preview_grid)
+        self.panel = Panel(self.front, preview_grid, defaults=panel_defaults)
 
     def title(self):
         return "NAG Time"
@@ -44,3 +45,4 @@ class NagTimeScript(scripts.Script):
 script_callbacks.on_cfg_denoiser(webui.on_cfg_denoiser)
 script_callbacks.on_cfg_after_cfg(webui.on_cfg_after_cfg)
 script_callbacks.on_before_ui(add_axes)
+script_callbacks.on_ui_settings(add_options)

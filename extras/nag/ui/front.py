@@ -11,7 +11,7 @@ from html import escape
 from typing import Any, TypeVar
 
 from ..fields import SettingsError
-from . import axes, infotext, message
+from . import axes, infotext, message, options
 from .arguments import check_count, parse_arguments
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -69,7 +69,7 @@ class FrontDoor:
         """The metadata of this batch's pictures is about to be written."""
         session = self.host.session_of(p)
         if session is not None:
-            infotext.write_report(session.passes(), p.extra_generation_params)
+            infotext.write_report(session.passes(), p.extra_generation_params, options.get(options.REPORT))
 
     @_caught
     def done(self, p: Any, processed: Any) -> None:
@@ -79,7 +79,8 @@ class FrontDoor:
             return
         session.end()
         passes = session.passes()
-        say(p, processed, message.summary(passes))
+        if options.get(options.TELL) or any(report.error or report.warnings for report in passes.values()):
+            say(p, processed, message.summary(passes))
         if getattr(p, "is_api", False):
             report = {name or "picture": r.to_dict() for name, r in passes.items()}
             # into a copy: a plot writes the job's own mapping into the grid's metadata

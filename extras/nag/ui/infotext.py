@@ -34,12 +34,12 @@ def write_settings(request: Request, job: Any) -> None:
         params[FIELDS["negative"].infotext_key] = PerImage(job, request.negatives)
 
 
-def write_report(passes: Mapping[str, Report], params: MutableMapping[str, Any]) -> None:
-    """Which steps were guided, pass by pass; an error or warnings where there are any."""
+def write_report(passes: Mapping[str, Report], params: MutableMapping[str, Any], guided: bool = True) -> None:
+    """``guided``: which steps were, pass by pass. An error or warnings where there are any."""
     for key in REPORT_KEYS:
         params.pop(key, None)
     steps = [f"{name} {ranges(r.guided_steps)} of {r.steps}".strip() for name, r in passes.items() if r.calls]
-    if steps:
+    if steps and guided:
         params[GUIDED] = "; ".join(steps)
     errors = [r.error for r in passes.values() if r.error]
     warnings = list(dict.fromkeys(w for r in passes.values() for w in r.warnings))
