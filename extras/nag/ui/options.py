@@ -18,6 +18,7 @@ def add_options() -> None:
     """Declare them; hosts call it before they build their Settings page. Each gets a value at once, so that a request
     which overrides one gives it back afterwards."""
     import gradio as gr
+
     from modules import shared
 
     texts = {
