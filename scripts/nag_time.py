@@ -3,6 +3,8 @@
 # Everything is imported here: the extension's root is on sys.path only while this file is loaded.
 from extras.nag.hosts import webui
 from extras.nag.hosts.webui.grid import preview_grid
+from extras.nag.hosts.webui.loaded import loaded_layers
+from extras.nag.hosts.webui.tokens import count_tokens
 from extras.nag.ui.axes import add_axes
 from extras.nag.ui.front import FrontDoor
 from extras.nag.ui.options import add_options, panel_defaults
@@ -13,7 +15,7 @@ from modules import script_callbacks, scripts
 class NagTimeScript(scripts.Script):
     def __init__(self):
         self.front = FrontDoor(webui)
-        self.panel = Panel(self.front, preview_grid, defaults=panel_defaults)
+        self.panel = Panel(self.front, preview_grid, loaded_layers, count_tokens, panel_defaults)
 
     def title(self):
         return "NAG Time"
