@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .branches.text import ProjectContexts
-from .layers import find_unet
+from .joint.run import JointRun
+from .layers import find_denoiser
 from .methods import NAG, parts_of
 from .part import Part, Rows
 from .predictions.arguments import Arguments, latent_of, output_with, snapshot
@@ -45,9 +46,9 @@ class Guidance:
         self.leftovers = remove_leftovers(model)
         self.parts: list[Part] = parts_of(settings, model, strict)
         self.warnings: list[str] = [] if self.parts else [ALL_OFF]
-        self.runs = [part for part in self.parts if isinstance(part, Run)]
+        self.runs = [part for part in self.parts if isinstance(part, (Run, JointRun))]
         self.predictions = [part for part in self.parts if isinstance(part, Prediction)]
-        self.denoiser = find_unet(model)[0] if self.predictions else model
+        self.denoiser = find_denoiser(model) if self.predictions else model
         self.w = 1.0
         self._seeds: dict[int, int] = {}
         self._rows: Rows = []
@@ -75,18 +76,27 @@ class Guidance:
     @property
     def has_negative(self) -> bool:
         """True once all that want a negative have one."""
-        return all(part.has_negative for part in self.parts if isinstance(part, (Run, NegativePrediction)))
+        return all(part.has_negative for part in self.parts if isinstance(part, (Run, JointRun, NegativePrediction)))
 
-    def set_negative(self, contexts: Tensor | Sequence[Tensor], key: Hashable = None) -> None:
-        """See Run.set_negative; for every method that wants it."""
+    def set_negative(
+        self,
+        contexts: Tensor | Sequence[Tensor],
+        key: Hashable = None,
+        pooled: Tensor | Sequence[Tensor] | None = None,
+    ) -> None:
+        """See Run.set_negative; for every method that wants it. ``pooled``: (channels,) per image, or one for all;
+        Flux takes the negative's own, every other model keeps the prompt's."""
         for part in self.parts:
-            if isinstance(part, (Run, NegativePrediction)) and part.needs_negative:
+            if isinstance(part, JointRun) and part.needs_negative:
+                part.set_negative(contexts, key, pooled)
+            elif isinstance(part, (Run, NegativePrediction)) and part.needs_negative:
                 part.set_negative(contexts, key)
 
     def project_with(self, project: ProjectContexts | None) -> None:
         """See Run.project_with."""
         for run in self.runs:
-            run.project_with(project)
+            if isinstance(run, Run):
+                run.project_with(project)
 
     # -- while sampling ---
 
@@ -118,11 +128,16 @@ class Guidance:
         self.w = cfg
         return cfg
 
-    def call(self, rows: Rows) -> None:
-        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none."""
+    def call(self, rows: Rows, arguments: Arguments | None = None) -> None:
+        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none.
+        ``arguments``: of the call, by a host that decides in a pre-hook of the denoiser, too late for ours."""
         self._rows = list(rows)
         for part in self.parts:
             part.call(rows)
+            if arguments is not None:
+                part.expects(*arguments)
+        if arguments is not None and any(part.acting for part in self.predictions):
+            self._before_forward(self.denoiser, *arguments)
 
     def warn(self, text: str) -> None:
         """Add a warning to the report; the same one once."""
@@ -217,16 +232,18 @@ class Guidance:
         self._handles, self._arguments, self._rows = [], None, []
 
     @marked
-    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._arguments = snapshot(args, kwargs) if self._rows else None
+    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        # torch gives no kwargs to a hook that an earlier hook of this very call has removed
+        self._arguments = snapshot(args, kwargs) if self._rows and kwargs is not None else None
         if self._arguments is not None:
             self._know_images(self._arguments)
 
     @marked
-    def _after_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    def _after_forward(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
+        output = rest[-1]
         arguments, self._arguments = self._arguments, None
         acting = [part for part in self.predictions if part.acting]
-        if arguments is None or not acting:
+        if arguments is None or not self._rows or not acting:
             return None
         try:
             call = ModelCall(module, arguments, output, self._rows, self.runs, self._seeds.__getitem__, self._limits)

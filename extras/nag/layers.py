@@ -4,7 +4,8 @@ Notation of the field: d0, d1, ... count the transformer blocks of the down path
 those of the middle, u0, ... those of the up path (SDXL: d0-d23, m0-m9, u0-u35). The attn1 and attn2 of one
 block share it. Module names: those of the model itself, and those the same layer has in the other family
 (ldm/sgm ``input_blocks.4.1...`` and diffusers ``down_blocks.1.attentions.0...``). Places: d2.4 is block 4 of the
-down path's transformer 2. in08, mid, out03: the ldm blocks, as for LoRA weights.
+down path's transformer 2. in08, mid, out03: the ldm blocks, as for LoRA weights. Transformers: t0, t1, ... are the
+blocks with two streams, s0, s1, ... the single ones (Flux: t0-t18, s0-s37).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any
 
 from torch import nn
 
+from .joint.find import Transformer, find_transformer
 from .naming import other_family
 from .selector import LayerError, pick
 
-__all__ = ["Layer", "LayerError", "find_blocks", "find_layers", "find_unet", "select"]
+__all__ = ["Layer", "LayerError", "find_blocks", "find_denoiser", "find_layers", "find_unet", "select"]
 
 _FAMILIES = {
     "ldm": ("input_blocks", "middle_block", "output_blocks"),
@@ -73,9 +75,18 @@ def find_unet(model: nn.Module) -> tuple[nn.Module, str]:
     )
 
 
+def find_denoiser(model: nn.Module) -> nn.Module:
+    """The module whose forward is one model call: the UNet or transformer in ``model``. LayerError if there is none."""
+    transformer = find_transformer(model)
+    return transformer.module if transformer is not None else find_unet(model)[0]
+
+
 def find_layers(model: nn.Module) -> list[Layer]:
-    """Every attention layer of the model's UNet in module order: down, middle, up. LayerError if it has
-    none."""
+    """Every attention layer of the model's UNet in module order: down, middle, up; of a transformer, in the order in
+    which they run. LayerError if it has none."""
+    transformer = find_transformer(model)
+    if transformer is not None:
+        return _joint_layers(transformer)
     unet, family = find_unet(model)
     rename = other_family(unet, family)
     layers: list[Layer] = []
@@ -97,6 +108,11 @@ def find_layers(model: nn.Module) -> list[Layer]:
     if not layers:
         raise LayerError(f"{type(unet).__name__} has no attention layer (to_q, to_k, to_v, to_out) that can be guided")
     return layers
+
+
+def _joint_layers(transformer: Transformer) -> list[Layer]:
+    found = transformer.family.blocks(transformer.module)
+    return [Layer(b.name, b.module, "joint", b.notation, b.heads, b.width, i, b.alias) for i, b in enumerate(found)]
 
 
 def find_blocks(model: nn.Module) -> list[Layer]:

@@ -11,7 +11,8 @@ from .branches import Branch
 from .branches.identity import IdentityBranch
 from .branches.text import TextBranch
 from .heads import check_heads, parse_heads
-from .layers import Layer, find_blocks, find_layers, select
+from .joint.find import Transformer, find_transformer
+from .layers import Layer, LayerError, find_blocks, find_layers, select
 from .part import Part
 from .predictions.attention import AttentionPerturbation
 from .predictions.negative import NegativePrediction
@@ -56,11 +57,49 @@ def nag_pag(settings: Settings, layers: list[Layer]) -> Method:
     return Method(NAG_PAG, lambda: IdentityBranch(beta, heads, "nag_pag_heads"), *rule, where, "nag_pag_layers", window)
 
 
+def joint_parts(settings: Settings, transformer: Transformer, layers: list[Layer], strict: bool) -> list[Part]:
+    """The same for a transformer with joint attention; TPG and PAG are methods for UNets."""
+    from .joint.identity import IdentitySource
+    from .joint.run import JointRun
+    from .joint.text import TextSource
+
+    parts: list[Part] = []
+    if settings.nag:
+        where = select(layers, settings.layers, "joint")
+        rule = (settings.scale, settings.tau, settings.alpha)
+        source = TextSource(transformer)
+        parts.append(JointRun(NAG, settings.schedule(), transformer, where, source, rule, settings.scale, strict))
+    if settings.nag_pag_scale > 0:
+        where = select(layers, chosen(settings.nag_pag_layers, late(layers)), "joint", "nag_pag_layers")
+        heads = parse_heads(settings.nag_pag_heads, "nag_pag_heads")
+        check_heads(heads, where, "nag_pag_heads")
+        rule = (settings.nag_pag_scale + 1.0, settings.nag_pag_tau, settings.nag_pag_alpha)
+        identity = IdentitySource(settings.nag_pag_beta, heads)
+        about = (settings.schedule("nag_pag_"), transformer, where, identity, rule, settings.nag_pag_scale, strict)
+        parts.append(JointRun(NAG_PAG, *about))
+    for on, name in ((settings.tpg_scale > 0, "tpg_scale"), (settings.pag_scale > 0, "pag_scale")):
+        if on:
+            raise LayerError(f"{name}: this model is a transformer with joint attention; allowed: 0 (it is for UNets)")
+    if settings.three_way_scale > 1:
+        rule = (settings.three_way_scale, settings.three_way_tau, settings.three_way_alpha)
+        parts.append(NegativePrediction(THREE_WAY, settings.schedule("three_way_"), *rule, strict))
+    return parts
+
+
+def late(layers: list[Layer]) -> str:
+    """Three blocks with two streams, from the middle on: 8, 12 and 16 of Flux's 19, as in the seed of NAG-PAG."""
+    count = sum(layer.notation.startswith("t") for layer in layers)
+    return ",".join(dict.fromkeys(f"t{count * i // 19}" for i in (8, 12, 16)))
+
+
 def parts_of(settings: Settings, model: nn.Module, strict: bool) -> list[Part]:
     """The methods switched on, those in attention space first. LayerError names the option that does not fit."""
     from .run import Run
 
     layers = find_layers(model)
+    transformer = find_transformer(model)
+    if transformer is not None:
+        return joint_parts(settings, transformer, layers, strict)
     parts: list[Part] = []
     if settings.nag:
         parts.append(Run(settings, model, strict=strict, layers=layers))

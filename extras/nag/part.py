@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -134,6 +134,9 @@ class Part:
     def cfg_scale(self, cfg: float) -> float:
         """The CFG scale of the current step: lowered in the cooldown, never below 1 by that."""
         return cfg if self.cfg_factor == 1.0 or cfg <= 1.0 else max(1.0, cfg * self.cfg_factor)
+
+    def expects(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The arguments of the model call that is about to run, for a method that needs them."""
 
     @contextmanager
     def rerouted(self, rows: Rows) -> Iterator[None]:

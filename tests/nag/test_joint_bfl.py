@@ -12,7 +12,11 @@ from nag_bfl import BflFlux, matrices
 
 from extras.nag.joint import bfl_flux, diffusers_flux
 from extras.nag.joint.blocks import TextStream
-from extras.nag.joint.taps import JointState, JointTap
+from extras.nag.joint.find import Transformer
+from extras.nag.joint.run import JointRun
+from extras.nag.joint.text import TextSource
+from extras.nag.layers import Layer
+from extras.nag.schedule import Schedule
 
 ROWS = (0, 2)
 
@@ -42,28 +46,39 @@ def in_diffusers(model, img, txt, vec, rotary):
     return img
 
 
-def guided(family, model, negative, temb, forward):
-    state = JointState(4.0, 2.5, 0.5, strict=True, strength=1.0)
-    state.streams = [TextStream(ROWS, negative, temb, 7)]
-    taps = [JointTap(block, state, i) for i, block in enumerate(family.blocks(model))]
-    for tap in taps:
-        tap.install(tap.block.block)
-    try:
+def guided(family, model, negative, temb, forward, own_image):
+    """``forward`` under NAG whose text stream begins with ``negative`` and ``temb``, both embedded already."""
+
+    class Embedded(TextSource):
+        def begin(self, state):
+            self._streams = [TextStream(ROWS, negative, temb, 7)]
+            state.text_tokens = 7
+
+    source = Embedded(Transformer(model, family), own_image)
+    layers = [
+        Layer(b.name, b.module, "joint", b.notation, b.heads, b.width, i, b.alias)
+        for i, b in enumerate(family.blocks(model))
+    ]
+    with JointRun("NAG", Schedule(), source.transformer, layers, source, (4.0, 2.5, 0.5), 4.0, True) as run:
+        run.begin([999, 499])
+        run.step_at(999)
+        run.call([(row, row) for row in ROWS])
         with torch.no_grad():
-            return forward(), [float(change) for *_, change in state.changes]
-    finally:
-        for tap in taps:
-            tap.remove()
+            picture = forward()
+    return picture, [layer["change"] for layer in run.report.per_layer.values()]
 
 
-def test_both_layouts_agree_guided_and_unguided(both):
+@pytest.mark.parametrize("own_image", [False, True], ids=["shared image", "own image"])
+def test_both_layouts_agree_guided_and_unguided(both, own_image):
     model, bfl = both
     img, txt, neg, vec, temb, rotary = inputs(model)
     with torch.no_grad():
         plain = in_diffusers(model, img, txt, vec, rotary)
         torch.testing.assert_close(bfl(img, txt, vec, matrices(rotary)), plain, rtol=1e-4, atol=1e-5)
-    one, changes = guided(diffusers_flux, model, neg, temb, lambda: in_diffusers(model, img, txt, vec, rotary))
-    other, own = guided(bfl_flux, bfl, neg, temb, lambda: bfl(img, txt, vec, matrices(rotary)))
+    one, changes = guided(
+        diffusers_flux, model, neg, temb, lambda: in_diffusers(model, img, txt, vec, rotary), own_image
+    )
+    other, own = guided(bfl_flux, bfl, neg, temb, lambda: bfl(img, txt, vec, matrices(rotary)), own_image)
     torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
     assert own == pytest.approx(changes, rel=1e-3) and len(own) == 4 and min(own) > 0
     assert torch.equal(one[1], plain[1]) and (one[0] - plain[0]).abs().max() > 1e-2, "rows 0 and 2 only"

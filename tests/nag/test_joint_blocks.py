@@ -7,9 +7,9 @@ import torch
 
 diffusers = pytest.importorskip("diffusers")
 
-from extras.nag.joint import diffusers_flux, diffusers_sd3  # noqa: E402
-from extras.nag.joint import taps as joint_taps  # noqa: E402
-from extras.nag.joint.taps import JointState, JointTap  # noqa: E402
+from extras.nag.guidance import Guidance  # noqa: E402
+from extras.nag.layers import LayerError, find_layers  # noqa: E402
+from extras.nag.settings import Settings  # noqa: E402
 from extras.nag.taps import count_taps  # noqa: E402
 
 WIDTH, POOLED = 32, 24
@@ -29,7 +29,7 @@ def flux(**more):
     }
     if more.get("guidance_embeds"):
         call["guidance"] = torch.tensor([3.5, 3.5]).double()
-    return model.double().eval(), diffusers_flux, call
+    return model.double().eval(), call
 
 
 def sd3(**more):
@@ -43,7 +43,7 @@ def sd3(**more):
         "hidden_states": torch.randn(2, 4, 8, 8).double(),
         "timestep": torch.tensor([700.0, 700.0]).double(),
     }
-    return model.double().eval(), diffusers_sd3, call
+    return model.double().eval(), call
 
 
 MODELS = [
@@ -55,33 +55,18 @@ MODELS = [
 pytestmark = pytest.mark.parametrize(("make", "more"), MODELS, ids=["flux", "flux-dev", "sd3", "sd3.5-medium"])
 
 
-def guided(model, family, call, negative, pooled, rows=(0,), monkeypatch=None, scale=3.0):
-    """(picture, [z_pos, z_neg] of each block, state)."""
-    state = JointState(scale, 2.5, 0.5, strict=True, strength=1.0)
-    taps = [JointTap(block, state, i) for i, block in enumerate(family.blocks(model))]
-    seen = []
-    rule = joint_taps.normalized_guidance
-
-    def spy(z_pos, z_neg, *rest):
-        seen.append((z_pos.clone(), z_neg.clone()))
-        return rule(z_pos, z_neg, *rest)
-
-    def enter(module, args, kwargs):
-        state.streams = [family.streams(module, kwargs, rows, negative, pooled)]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(joint_taps, "normalized_guidance", spy)
-        for tap in taps:
-            tap.install(tap.block.block)
-        handle = model.register_forward_pre_hook(enter, with_kwargs=True)
-        try:
-            with torch.no_grad():
-                return model(**call, return_dict=False)[0], seen, state
-        finally:
-            handle.remove()
-            for tap in taps:
-                tap.remove()
-            assert count_taps(model) == 0
+def guided(model, call, negative, pooled, rows=(0,), own_image=False, **more):
+    """(picture, report) with NAG in all blocks; ``negative`` (1, tokens, width)."""
+    options = Settings.parse({"scale": 3.0, "tau": 2.5, "alpha": 0.5, **more})
+    with Guidance(options, model, strict=True) as guidance, torch.no_grad():
+        guidance.runs[0].source.own_image = own_image
+        guidance.begin([999, 749, 499, 249])
+        guidance.set_negative(list(negative), pooled=list(pooled))
+        guidance.step_at(749)
+        guidance.call([(row, 0) for row in rows])
+        picture = model(**call, return_dict=False)[0]
+    assert count_taps(model) == 0
+    return picture, guidance.report
 
 
 def prompts(call):
@@ -92,30 +77,56 @@ def prompts(call):
     }
 
 
-def test_a_negative_equal_to_the_prompt_is_the_prompt_in_every_block(make, more, monkeypatch):
-    model, family, call = make(**more)
+@pytest.mark.parametrize("own_image", [False, True], ids=["shared image", "own image"])
+def test_a_negative_equal_to_the_prompt_is_the_prompt_in_every_block(make, more, own_image):
+    model, call = make(**more)
     call = prompts(call)
     with torch.no_grad():
         plain = model(**call, return_dict=False)[0]
     text, pooled = call["encoder_hidden_states"][:1], call["pooled_projections"][:1]
-    picture, seen, state = guided(model, family, call, text, pooled, monkeypatch=monkeypatch)
-    assert len(seen) == len(family.blocks(model)) and not state.missed
-    for z_pos, z_neg in seen:
-        torch.testing.assert_close(z_neg, z_pos, rtol=1e-12, atol=1e-13)
+    picture, report = guided(model, call, text, pooled, own_image=own_image)
+    assert report.calls == report.layers == len(find_layers(model)) and not report.warnings
+    assert all(layer["change"] < 1e-12 for layer in report.per_layer.values())
     torch.testing.assert_close(picture, plain, rtol=1e-11, atol=1e-12)
 
 
-def test_another_negative_of_another_length_moves_only_its_row(make, more, monkeypatch):
-    model, family, call = make(**more)
+@pytest.mark.parametrize("own_image", [False, True], ids=["shared image", "own image"])
+def test_another_negative_of_another_length_moves_only_its_row(make, more, own_image):
+    model, call = make(**more)
     call = prompts(call)
     with torch.no_grad():
         plain = model(**call, return_dict=False)[0]
     negative, pooled = torch.randn(1, 5, WIDTH).double(), torch.randn(1, POOLED).double()
-    picture, _, state = guided(model, family, call, negative, pooled, rows=(1,), monkeypatch=monkeypatch)
+    picture, report = guided(model, call, negative, pooled, rows=(1,), own_image=own_image)
     assert torch.equal(picture[0], plain[0])
     assert (picture[1] - plain[1]).abs().max() > 1e-3
-    assert all(change > 0 for *_, change in state.changes)
+    assert all(layer["change"] > 1e-3 for layer in report.per_layer.values())
     with torch.no_grad():
         assert torch.equal(model(**call, return_dict=False)[0], plain), "the model is as it was"
-    still, *_ = guided(model, family, call, negative, pooled, rows=(1,), monkeypatch=monkeypatch, scale=1.0)
+    still, _ = guided(model, call, negative, pooled, rows=(1,), own_image=own_image, scale=1.0)
     assert torch.equal(still, plain), "scale 1 changes nothing"
+
+
+def test_only_the_layers_named(make, more):
+    model, call = make(**more)
+    call = prompts(call)
+    negative, pooled = torch.randn(1, 5, WIDTH).double(), torch.randn(1, POOLED).double()
+    _, report = guided(model, call, negative, pooled, layers="t1")
+    assert list(report.per_layer) == ["transformer_blocks.1.attn"] and report.calls == 1
+    with pytest.raises(LayerError, match=r"transformer_blocks\.99\.attn.*t0-t"):
+        guided(model, call, negative, pooled, layers="transformer_blocks.99.attn")
+
+
+def test_nag_pag_needs_no_negative_and_acts(make, more):
+    model, call = make(**more)
+    call = prompts(call)
+    with torch.no_grad():
+        plain = model(**call, return_dict=False)[0]
+    options = Settings.parse({"nag": False, "nag_pag_scale": 3.0, "nag_pag_layers": "transformer_blocks.1.attn"})
+    with Guidance(options, model, strict=True) as guidance, torch.no_grad():
+        guidance.begin([999, 749, 499, 249])
+        guidance.step_at(749)
+        guidance.call([(0, 0)])
+        picture = model(**call, return_dict=False)[0]
+    assert torch.equal(picture[1], plain[1]) and (picture[0] - plain[0]).abs().max() > 1e-3
+    assert guidance.reports["NAG-PAG"].calls == 1 and guidance.reports["NAG-PAG"].mean_change > 0

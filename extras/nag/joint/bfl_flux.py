@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import Reader, TextHeads, TextStream
-from .diffusers_flux import finite
+from .diffusers_flux import finite, positions
+
+PARTS = ("double_blocks", "single_blocks", "txt_in", "time_in", "vector_in")
+ARGUMENTS = ("x", "timestep", "context", "y", "guidance")
+OWN_POOLED = True
 
 
 class BflBlock:
@@ -21,8 +26,9 @@ class BflBlock:
 
     at_input = True
 
-    def __init__(self, name: str, block: Any, norm: Any):
-        self.name, self.block, self.norm, self.last = name, block, norm, False
+    def __init__(self, name: str, notation: str, alias: str, block: Any, norm: Any):
+        self.name, self.notation, self.alias = name, notation, alias
+        self.block, self.norm, self.last = block, norm, False
         self.module: nn.Module = block
         self.heads, self.width = int(block.num_heads), int(block.hidden_size)
 
@@ -42,13 +48,15 @@ class BflBlock:
     def _skipped(self, call: Mapping[str, Any]) -> int:
         return 0
 
+    def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
+        return None
+
     def _heads(self, qkv: Tensor, norm: Any, stream: TextStream, call: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """q, k, v of the text from the joint projection's output (rows, tokens, 3 x width)."""
         n, tokens, _ = qkv.shape
         q, k, v = qkv.view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k = norm(q, k, v)
-        # text positions do not differ in Flux; a longer negative repeats the last
-        own = torch.arange(tokens, device=qkv.device).clamp_max(max(int(call["text_tokens"]) - 1, 0))
+        own = positions(stream, int(call["text_tokens"]), call["pe"].shape[2], qkv.device)
         pe = _of_rows(call["pe"], list(stream.rows))[:, :, own]
         return turn(q, pe), turn(k, pe), v
 
@@ -58,8 +66,9 @@ class BflDouble(BflBlock):
 
     arguments = ("img", "txt", "vec", "pe")
 
-    def __init__(self, name: str, block: Any):
-        super().__init__(name, block, block.img_attn.norm)
+    def __init__(self, number: int, block: Any):
+        names = (f"double_blocks.{number}", f"t{number}", f"transformer_blocks.{number}.attn")
+        super().__init__(*names, block, block.img_attn.norm)
 
     @property
     def target(self) -> nn.Module:
@@ -76,10 +85,10 @@ class BflDouble(BflBlock):
         q, k, v = self._heads(block.txt_attn.qkv(x), block.txt_attn.norm, stream, call)
         return TextHeads(q, k, v, tuple(gates))
 
-    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+    def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
         block = self.block
-        text = stream.text + gate * block.txt_attn.proj(z_text)
+        text = stream.text + gate * block.txt_attn.proj(z)
         return finite(text + gate_mlp * block.txt_mlp((1 + scale_mlp) * block.txt_norm2(text) + shift_mlp))
 
 
@@ -88,8 +97,9 @@ class BflSingle(BflBlock):
 
     arguments = ("x", "vec", "pe")
 
-    def __init__(self, name: str, block: Any):
-        super().__init__(name, block, block.norm)
+    def __init__(self, number: int, block: Any):
+        names = (f"single_blocks.{number}", f"s{number}", f"single_transformer_blocks.{number}.attn")
+        super().__init__(*names, block, block.norm)
 
     @property
     def target(self) -> nn.Module:
@@ -105,21 +115,25 @@ class BflSingle(BflBlock):
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         block = self.block
         shift, scale, gate = block.modulation(stream.temb)
-        x = (1 + scale) * block.pre_norm(stream.text) + shift
+        x = (1 + scale) * block.pre_norm(stream.tokens) + shift
         qkv, mlp = torch.split(block.linear1(x), [3 * self.width, block.mlp_hidden_dim], dim=-1)
         q, k, v = self._heads(qkv, block.norm, stream, call)
         return TextHeads(q, k, v, (mlp, gate))
 
-    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+    def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         mlp, gate = heads.kept
         block = self.block
-        return finite(stream.text + gate * block.linear2(torch.cat((z_text, block.mlp_act(mlp)), 2)))
+        return finite(stream.tokens + gate * block.linear2(torch.cat((z, block.mlp_act(mlp)), 2)))
+
+    def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
+        image: Tensor = call["x"][:, int(call["text_tokens"]) :]
+        return image
 
 
 def blocks(model: Any) -> list[BflBlock]:
     """All blocks in the order they run."""
-    found: list[BflBlock] = [BflDouble(f"double_blocks.{i}", block) for i, block in enumerate(model.double_blocks)]
-    found += [BflSingle(f"single_blocks.{i}", block) for i, block in enumerate(model.single_blocks)]
+    found: list[BflBlock] = [BflDouble(i, block) for i, block in enumerate(model.double_blocks)]
+    found += [BflSingle(i, block) for i, block in enumerate(model.single_blocks)]
     if found:
         found[-1].last = True
     return found
@@ -134,3 +148,23 @@ def turn(x: Tensor, pe: Tensor) -> Tensor:
 
 def _of_rows(pe: Tensor, rows: Any) -> Tensor:
     return pe if pe.shape[0] == 1 else pe[rows]
+
+
+def stream(
+    model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
+) -> TextStream:
+    """The negatives at the entrance of the model; see diffusers_flux.stream."""
+    at = list(rows)
+    prompt, own = call["context"], call["y"][at] if pooled is None else pooled.to(call["y"])
+    vec = model.time_in(sinusoids(call["timestep"][at]).to(prompt.dtype)) + model.vector_in(own)
+    if getattr(model, "guidance_embed", False):
+        vec = vec + model.guidance_in(sinusoids(call["guidance"][at]).to(prompt.dtype))
+    return TextStream(rows, model.txt_in(text.to(prompt)), vec, prompt.shape[1])
+
+
+def sinusoids(t: Tensor, size: int = 256) -> Tensor:
+    """Flux's embedding of times 0..1: (rows,) -> (rows, size), cosines first."""
+    half = size // 2
+    rates = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    angles = 1000.0 * t.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

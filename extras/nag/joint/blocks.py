@@ -41,10 +41,23 @@ class TextStream:
     temb: Any
     text_tokens: int
     mask: Tensor | None = None
+    image: Tensor | None = None  # a copy of the image's tokens of its own, in single blocks (see text.TextSource)
+
+    @property
+    def tokens(self) -> Tensor:
+        """What goes through the block: the text, and the image's copy where there is one."""
+        return self.text if self.image is None else torch.cat([self.text, self.image], dim=1)
+
+    @tokens.setter
+    def tokens(self, after: Tensor) -> None:
+        length = self.text.shape[1]
+        self.text = after[:, :length]
+        self.image = None if self.image is None else after[:, length:]
 
 
 class JointBlock(Protocol):
-    """One block. ``name``: module path of its attention. ``last``: its text goes nowhere after it.
+    """One block. ``name``: module path of its attention; ``alias``: its name in the other layout; ``notation``: t0, t1,
+    ... and s0, s1, ... for single blocks. ``last``: its text goes nowhere after it.
 
     ``captures``: (module, reader) pairs; a reader takes the arguments and the output of the module's forward and
     returns what it tells of "q", "k", "v" of the image. ``target``: the module at which z_pos is seen and
@@ -53,6 +66,9 @@ class JointBlock(Protocol):
     """
 
     name: str
+    notation: str
+    alias: str
+    block: Any  # whose forward gets the block's arguments
     module: nn.Module
     heads: int
     width: int
@@ -77,11 +93,15 @@ class JointBlock(Protocol):
         ...
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
-        """Modulate and project the negative text."""
+        """Modulate and project ``stream.tokens``."""
         ...
 
-    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
-        """The text after this block: (rows, tokens, channels). ``z_text``: its attention, heads merged."""
+    def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
+        """``stream.tokens`` after this block: (rows, tokens, channels). ``z``: their attention, heads merged."""
+        ...
+
+    def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
+        """The image's tokens (batch, tokens, channels) as they enter a block with one stream; None in the others."""
         ...
 
 
@@ -102,3 +122,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def output_as(name: str) -> Reader:
     """A reader of a module whose output is one of "q", "k", "v"."""
     return lambda args, output: {name: output}
+
+
+def as_index(rows: Sequence[int], device: torch.device) -> Tensor | slice:
+    """A slice where the rows follow one another."""
+    if tuple(rows) == tuple(range(rows[0], rows[0] + len(rows))):
+        return slice(rows[0], rows[0] + len(rows))
+    return torch.tensor(rows, device=device)

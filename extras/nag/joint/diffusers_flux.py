@@ -13,6 +13,17 @@ from torch import Tensor, nn
 
 from .blocks import Reader, TextHeads, TextStream, output_as, rotate, split
 
+PARTS = ("transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed")
+ARGUMENTS = (
+    "hidden_states",
+    "encoder_hidden_states",
+    "pooled_projections",
+    "timestep",
+    "img_ids",
+    "txt_ids",
+    "guidance",
+)
+OWN_POOLED = True
 _HALF_MAX = 65504.0
 
 
@@ -21,8 +32,8 @@ class FluxBlock:
 
     arguments = ("hidden_states", "encoder_hidden_states", "temb", "image_rotary_emb")
 
-    def __init__(self, name: str, block: Any, last: bool):
-        self.name, self.block, self.last = name, block, last
+    def __init__(self, name: str, notation: str, alias: str, block: Any):
+        self.name, self.notation, self.alias, self.block, self.last = name, notation, alias, block, False
         self.attn: Any = block.attn
         self.module: nn.Module = self.attn
         self.heads = int(self.attn.heads)
@@ -50,14 +61,15 @@ class FluxBlock:
         """Tokens before the image's in what the captured modules see."""
         return 0
 
-    def _rotate_text(self, x: Tensor, call: Mapping[str, Any]) -> Tensor:
+    def _rotate_own(self, x: Tensor, stream: TextStream, call: Mapping[str, Any]) -> Tensor:
         rotary = call.get("image_rotary_emb")
         if rotary is None:
             return x
-        tokens, own = x.shape[2], int(call["text_tokens"])
-        # text positions do not differ in Flux; a longer negative repeats the last
-        at = torch.arange(tokens, device=rotary[0].device).clamp_max(max(own - 1, 0))
+        at = positions(stream, int(call["text_tokens"]), rotary[0].shape[0], rotary[0].device)
         return rotate(x, rotary[0][at], rotary[1][at])
+
+    def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
+        return None
 
 
 class FluxDouble(FluxBlock):
@@ -78,13 +90,12 @@ class FluxDouble(FluxBlock):
         q = attn.norm_added_q(split(attn.add_q_proj(x), self.heads))
         k = attn.norm_added_k(split(attn.add_k_proj(x), self.heads))
         v = split(attn.add_v_proj(x), self.heads)
-        return TextHeads(
-            self._rotate_text(q, call), self._rotate_text(k, call), v, (gate, shift_mlp, scale_mlp, gate_mlp)
-        )
+        kept = (gate, shift_mlp, scale_mlp, gate_mlp)
+        return TextHeads(self._rotate_own(q, stream, call), self._rotate_own(k, stream, call), v, kept)
 
-    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+    def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
-        text = stream.text + gate.unsqueeze(1) * self.attn.to_add_out(z_text)
+        text = stream.text + gate.unsqueeze(1) * self.attn.to_add_out(z)
         x = self.block.norm2_context(text) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
         return finite(text + gate_mlp.unsqueeze(1) * self.block.ff_context(x))
 
@@ -107,17 +118,28 @@ class FluxSingle(FluxBlock):
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         attn = self.attn
-        x, gate = self.block.norm(stream.text, emb=stream.temb)
+        x, gate = self.block.norm(stream.tokens, emb=stream.temb)
         q = attn.norm_q(split(attn.to_q(x), self.heads))
         k = attn.norm_k(split(attn.to_k(x), self.heads))
         v = split(attn.to_v(x), self.heads)
-        return TextHeads(self._rotate_text(q, call), self._rotate_text(k, call), v, (x, gate))
+        return TextHeads(self._rotate_own(q, stream, call), self._rotate_own(k, stream, call), v, (x, gate))
 
-    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+    def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
+        image: Tensor = call["hidden_states"]
+        return image
+
+    def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         x, gate = heads.kept
         block = self.block
-        both = torch.cat([z_text, block.act_mlp(block.proj_mlp(x))], dim=2)
-        return finite(stream.text + gate.unsqueeze(1) * block.proj_out(both))
+        both = torch.cat([z, block.act_mlp(block.proj_mlp(x))], dim=2)
+        return finite(stream.tokens + gate.unsqueeze(1) * block.proj_out(both))
+
+
+def positions(stream: TextStream, text_tokens: int, every: int, device: torch.device) -> Tensor:
+    """Places of ``stream.tokens`` in the prompt's sequence of ``every`` tokens. Text positions do not differ in Flux;
+    a longer negative repeats the last."""
+    at = torch.arange(stream.text.shape[1], device=device).clamp_max(max(text_tokens - 1, 0))
+    return at if stream.image is None else torch.cat([at, torch.arange(text_tokens, every, device=device)])
 
 
 def finite(text: Tensor) -> Tensor:
@@ -127,16 +149,19 @@ def finite(text: Tensor) -> Tensor:
 def blocks(model: Any) -> list[FluxBlock]:
     """All blocks of a FluxTransformer2DModel in the order they run."""
     found: list[FluxBlock] = [
-        FluxDouble(f"transformer_blocks.{i}.attn", block, False) for i, block in enumerate(model.transformer_blocks)
+        FluxDouble(f"transformer_blocks.{i}.attn", f"t{i}", f"double_blocks.{i}", block)
+        for i, block in enumerate(model.transformer_blocks)
     ]
-    singles = list(model.single_transformer_blocks)
-    found += [FluxSingle(f"single_transformer_blocks.{i}.attn", block, False) for i, block in enumerate(singles)]
+    found += [
+        FluxSingle(f"single_transformer_blocks.{i}.attn", f"s{i}", f"single_blocks.{i}", block)
+        for i, block in enumerate(model.single_transformer_blocks)
+    ]
     if found:
         found[-1].last = True
     return found
 
 
-def streams(
+def stream(
     model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
 ) -> TextStream:
     """The negatives at the entrance of the model. ``text``: (rows, tokens, channels) of the sequence encoder,

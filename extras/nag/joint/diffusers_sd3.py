@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from .blocks import Reader, TextHeads, TextStream, output_as, split
 
+PARTS = ("transformer_blocks", "pos_embed", "context_embedder", "time_text_embed", "norm_out")
+ARGUMENTS = ("hidden_states", "encoder_hidden_states", "pooled_projections", "timestep")
+OWN_POOLED = False
+
 
 class SD3Block:
     """transformer_blocks.N."""
@@ -20,8 +24,9 @@ class SD3Block:
     at_input = True
     arguments = ("hidden_states", "encoder_hidden_states", "temb")
 
-    def __init__(self, name: str, block: Any):
-        self.name, self.block = name, block
+    def __init__(self, number: int, block: Any):
+        self.name, self.notation = f"transformer_blocks.{number}.attn", f"t{number}"
+        self.alias, self.block = f"joint_blocks.{number}", block
         self.last = bool(block.context_pre_only)
         self.attn: Any = block.attn
         self.module: nn.Module = self.attn
@@ -59,22 +64,25 @@ class SD3Block:
         k = attn.norm_added_k(k) if attn.norm_added_k is not None else k
         return TextHeads(q, k, v, tuple(kept))
 
-    def close(self, stream: TextStream, z_text: Tensor, heads: TextHeads) -> Tensor:
+    def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
-        text = stream.text + gate.unsqueeze(1) * self.attn.to_add_out(z_text)
+        text = stream.text + gate.unsqueeze(1) * self.attn.to_add_out(z)
         x = self.block.norm2_context(text) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
         return text + gate_mlp.unsqueeze(1) * self.block.ff_context(x)
+
+    def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
+        return None
 
 
 def blocks(model: Any) -> list[SD3Block]:
     """All blocks of an SD3Transformer2DModel."""
-    return [SD3Block(f"transformer_blocks.{i}.attn", block) for i, block in enumerate(model.transformer_blocks)]
+    return [SD3Block(i, block) for i, block in enumerate(model.transformer_blocks)]
 
 
-def streams(
+def stream(
     model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
 ) -> TextStream:
-    """The negatives at the entrance of the model; see diffusers_flux.streams."""
+    """The negatives at the entrance of the model; see diffusers_flux.stream."""
     at = list(rows)
     own = call["pooled_projections"][at] if pooled is None else pooled.to(call["pooled_projections"])
     timestep = call["timestep"]

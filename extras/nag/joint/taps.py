@@ -1,62 +1,88 @@
-"""Hooks into the blocks of a transformer with joint attention: z_neg at every guided block, the negative's text
-one block further at each of them."""
+"""Hooks into the blocks of a transformer with joint attention: what a block has computed for the image is seen, z_neg
+is made of it, and the guided features take the place of z_pos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.hooks import RemovableHandle
 
+from ..layers import Layer
 from ..maths import normalized_guidance
+from ..part import PartState
 from ..taps import marked
-from .blocks import JointBlock, Reader, TextStream
+from .blocks import JointBlock, Reader, as_index
+
+
+class Source(Protocol):
+    """Where z_neg comes from in a transformer: text.TextSource, identity.IdentitySource."""
+
+    def begin(self, state: JointState) -> None:
+        """The first block of a forward is about to run."""
+        ...
+
+    def features(
+        self, block: JointBlock, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any]
+    ) -> list[Negative]:
+        """The negatives of the call's rows."""
+        ...
 
 
 @dataclass
-class JointState:
-    """What the taps read at each call. ``streams``: the negatives of the call in progress, made anew at the
-    entrance of the model. ``changes``, ``missed``, ``error``: as in taps.CallState."""
+class Negative:
+    """``z_neg``: (rows, image tokens, width) of ``rows``. ``finish``: told the features that the image goes on with,
+    guided or not."""
 
+    rows: tuple[int, ...]
+    z_neg: Tensor
+    finish: Callable[[Tensor], None] | None = None
+
+
+@dataclass(kw_only=True)
+class JointState(PartState):
+    """What the taps read at each call. ``rows``: (row, image) pairs of the call in progress; ``arguments``: those of
+    the model's own forward; ``text_tokens``: of the prompt in it. ``fresh``: no block has run yet."""
+
+    source: Source
     scale: float
     tau: float
     alpha: float
-    strict: bool = False
-    strength: float = 0.0
-    step: int = 0
-    streams: list[TextStream] = field(default_factory=list)
-    changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
-    missed: dict[str, int] = field(default_factory=dict)
-    error: BaseException | None = None
+    rows: list[tuple[int, int]] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    text_tokens: int = 0
+    fresh: bool = True
+    lost: bool = False  # a block was out of reach: the negative's text is not known after it
 
     @property
     def active(self) -> bool:
-        return bool(self.streams) and self.strength > 0 and self.error is None
+        return bool(self.rows) and self.strength > 0 and self.error is None
 
 
 class JointTap:
-    """The hooks of one block. ``index``: of the layer in the report; None for a block that only carries the
-    text on to a guided one. ``weight``: share of the run's strength in this block."""
+    """The hooks of one block. ``layer``: in the report; None for a block that only carries the negative's text on to a
+    guided one."""
 
-    def __init__(self, block: JointBlock, state: JointState, index: int | None, weight: float = 1.0):
-        self.block, self.state, self.index, self.weight = block, state, index, weight
+    busy = False  # for all taps: modules run for the negative's text, which is no business of any tap
+
+    def __init__(self, block: JointBlock, state: JointState, layer: Layer | None):
+        self.block, self.state, self.layer = block, state, layer
         self._captured: dict[str, Tensor] = {}
         self._call: dict[str, Any] = {}
-        self._busy = False  # the negative's text goes through the same modules
         self._handles: list[RemovableHandle] = []
 
-    def install(self, owner: nn.Module) -> None:
-        """Put the hooks in place. ``owner``: the module whose forward gets the block's arguments."""
+    def install(self) -> None:
+        """Put the hooks in place; once is enough."""
         if self._handles:
             return
-        target = self.block.target
+        owner: nn.Module = self.block.block
         self._handles = [owner.register_forward_pre_hook(self._enter, with_kwargs=True)]
         for module, reader in self.block.captures:
             self._handles.append(module.register_forward_hook(self._capture(reader)))
+        target = self.block.target
         if self.block.at_input:
             self._handles.append(target.register_forward_pre_hook(self._before_target))
         else:
@@ -76,14 +102,22 @@ class JointTap:
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._captured.clear()
         self._call = {}
-        if self.state.active:
-            names = self.block.arguments
-            tokens = self.state.streams[0].text_tokens
-            self._call = {**dict(zip(names, args, strict=False)), **kwargs, "text_tokens": tokens}
+        state = self.state
+        if not state.active or state.lost:
+            return
+        try:
+            if state.fresh:
+                state.fresh = False
+                state.source.begin(state)
+        except Exception as error:
+            self._failed(error)
+            return
+        named = dict(zip(self.block.arguments, args, strict=False))
+        self._call = {**named, **kwargs, "text_tokens": state.text_tokens}
 
     def _capture(self, reader: Reader) -> Callable[..., None]:
         def capture(module: nn.Module, args: Any, output: Any) -> None:
-            if self._call and not self._busy:
+            if self._call and not JointTap.busy:
                 for name, tensor in reader(args, output).items():
                     self._captured.setdefault(name, tensor)
 
@@ -91,83 +125,58 @@ class JointTap:
 
     @marked
     def _before_target(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        guided = None if self._busy else self._guide(args[0])
+        guided = None if JointTap.busy else self._guide(args[0])
         return None if guided is None else (guided, *args[1:])
 
     @marked
     def _after_target(self, module: nn.Module, args: Any, output: Any) -> Any:
-        return None if self._busy else self._guide(output)
+        return None if JointTap.busy else self._guide(output)
 
     # -- the rule ---
 
     def _guide(self, z: Tensor) -> Tensor | None:
         """The features with the guided ones in their place; None leaves them."""
-        state, call, captured = self.state, self._call, self._captured
+        call, captured = self._call, self._captured
         self._call, self._captured = {}, {}
-        if not state.active or not call:
+        if not self.state.active or not call:
             return None
-        self._busy = True
+        JointTap.busy = True
         try:
             if len(captured) < 3:
-                state.missed[self.block.name] = state.missed.get(self.block.name, 0) + 1
-                state.streams = []  # without this block the text of the later ones would be wrong
+                self.state.lost = True
+                if self.layer is not None:
+                    self.state.miss(self.layer)
                 return None
             return self._guided(z, captured, call)
-        except Exception as error:  # the user's picture goes on without us; the run tells
-            if state.strict:
-                raise
-            state.error = error
+        except Exception as error:
+            self._failed(error)
             return None
         finally:
-            self._busy = False
+            JointTap.busy = False
+
+    def _failed(self, error: Exception) -> None:
+        if self.state.strict:
+            raise error
+        self.state.error = error  # the user's picture goes on without us; the run tells
 
     def _guided(self, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any]) -> Tensor | None:
-        state = self.state
-        strength = state.strength * self.weight
+        state, layer = self.state, self.layer
         first, end = self.block.image(z, call)
         width = self.block.width  # where attention and feed-forward are one tensor, attention comes first
         out, moved, size = z, [], []
-        for stream in state.streams:
-            rows = as_index(stream.rows, z.device)
-            z_neg = self._advance(stream, captured, rows, call)
-            if self.index is None:
-                continue
-            z_pos = z[rows, first:end, :width]
-            guided = normalized_guidance(z_pos, z_neg, state.scale, state.tau, state.alpha, strength)
-            moved.append((guided.float() - z_pos.float()).abs().sum())
-            size.append(z_pos.float().abs().sum())
-            out = z.clone() if out is z else out
-            out[rows, first:end, :width] = guided
-        if self.index is None:
+        for negative in state.source.features(self.block, z, captured, call):
+            where = as_index(negative.rows, z.device)
+            z_pos = goes_on = z[where, first:end, :width]
+            if layer is not None:
+                rule = (state.scale, state.tau, state.alpha, state.strength * layer.strength)
+                goes_on = normalized_guidance(z_pos, negative.z_neg, *rule)
+                moved.append((goes_on.float() - z_pos.float()).abs().sum())
+                size.append(z_pos.float().abs().sum())
+                out = z.clone() if out is z else out
+                out[where, first:end, :width] = goes_on
+            if negative.finish is not None:
+                negative.finish(goes_on)
+        if layer is None:
             return None
-        change = torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30)
-        state.changes.append((state.step, self.index, change.detach()))
+        state.note(layer, torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30))
         return out
-
-    def _advance(
-        self, stream: TextStream, captured: dict[str, Tensor], rows: Tensor | slice, call: dict[str, Any]
-    ) -> Tensor:
-        """z_neg of the image's tokens; moves the negative's text one block on."""
-        block = self.block
-        q, k, v = block.image_heads(captured, rows, call)
-        text = block.open(stream, call)
-        tokens = text.k.shape[2]
-        keys, values = torch.cat([text.k, k], dim=2), torch.cat([text.v, v], dim=2)
-        mask = None
-        if stream.mask is not None:
-            seen = torch.cat([stream.mask, stream.mask.new_ones(k.shape[0], k.shape[2])], dim=1)
-            mask = seen[:, None, None, :]
-        queries = q if block.last else torch.cat([text.q, q], dim=2)
-        z = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        z = z.transpose(1, 2).flatten(2).to(q.dtype)
-        if block.last:
-            return z
-        stream.text = block.close(stream, z[:, :tokens], text)
-        return z[:, tokens:]
-
-
-def as_index(rows: Sequence[int], device: torch.device) -> Tensor | slice:
-    """A slice where the rows follow one another."""
-    if tuple(rows) == tuple(range(rows[0], rows[0] + len(rows))):
-        return slice(rows[0], rows[0] + len(rows))
-    return torch.tensor(rows, device=device)

@@ -108,6 +108,7 @@ class ModelCall:
             stack.enter_context(around(rows))
             for part in self.others:
                 stack.enter_context(part.rerouted(rows))
+                part.expects(*arguments)
             return tensor_of(self.module.forward(*arguments[0], **arguments[1]))
 
 

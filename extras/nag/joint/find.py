@@ -1,0 +1,50 @@
+"""Finding a transformer with joint attention in a model, and the file that knows its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from . import bfl_flux, diffusers_flux, diffusers_sd3
+from .blocks import JointBlock, TextStream
+
+
+class FamilyModule(Protocol):
+    """What a family's file answers. ``PARTS``: attributes that only such a model has. ``ARGUMENTS``: names of its
+    forward's positional arguments. ``OWN_POOLED``: the negative's own pooled embedding modulates its text."""
+
+    PARTS: tuple[str, ...]
+    ARGUMENTS: tuple[str, ...]
+    OWN_POOLED: bool
+
+    def blocks(self, model: Any) -> Sequence[JointBlock]: ...
+
+    def stream(
+        self, model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
+    ) -> TextStream: ...
+
+
+FAMILIES: tuple[Any, ...] = (diffusers_flux, bfl_flux, diffusers_sd3)  # the more particular ones first
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """``module``: whose forward is one model call. ``family``: see FamilyModule."""
+
+    module: nn.Module
+    family: Any
+
+
+def find_transformer(model: nn.Module) -> Transformer | None:
+    """The transformer in ``model`` (itself, or wrapped as in a WebUI), nearest to the top; None where there is none."""
+    level = [model] if isinstance(model, nn.Module) else []
+    for _ in range(4):
+        for module in level:
+            for family in FAMILIES:
+                if all(hasattr(module, part) for part in family.PARTS):
+                    return Transformer(module, family)
+        level = [child for module in level for child in module.children()]
+    return None
