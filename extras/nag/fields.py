@@ -281,13 +281,13 @@ _TABLE = (
     *_window("three_way", "Three-way"),
 )
 GROUPS = {  # group -> its title in the panel, in the panel's order
-    "nag": "NAG",
+    "nag": "Strength",
     "window": "When it acts",
+    "advanced": "Layers and passes",
     "nag_pag": "NAG-PAG: without a negative prompt",
     "tpg": "TPG: token perturbation",
     "pag": "PAG and SoftPAG",
     "three_way": "Three-way: NAG on predictions",
-    "advanced": "Advanced",
 }
 _GROUP_OF = {
     **dict.fromkeys(("enabled", "negative", "nag", "scale", "tau", "alpha"), "nag"),

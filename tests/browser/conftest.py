@@ -1,10 +1,8 @@
-"""A Studio in a process of its own and a headless Chromium that may talk to nothing else."""
+"""A Studio in a process of its own, and its page, which may talk to nothing else."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,11 +16,6 @@ ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; from extras.studio.commands.web import main; sys.exit(main(sys.argv[1:]))"
 READY_SECONDS = 240
 """Generous: a loaded machine must not fail this; benchmarks/startup.py measures."""
-
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
 
 
 @dataclass
@@ -60,27 +53,6 @@ def studio(tmp_path_factory):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def chromium() -> str | None:
-    """The browser's path, or None. NAGTIME_CHROMIUM names one."""
-    names = (os.environ.get("NAGTIME_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = chromium()
-    if path is None:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("no Chromium: in CI the browser test must run")
-        pytest.skip("no Chromium on this machine (Debian: apt install chromium; or NAGTIME_CHROMIUM=its path)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

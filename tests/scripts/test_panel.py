@@ -8,6 +8,8 @@ from front_helpers import script_of
 from extras.nag import FIELDS, Settings
 from extras.nag.settings import list_presets, load_preset
 
+SHAPE = ("start", "end", "unit", "ramp_steps", "cooldown", "cooldown_drop")
+
 
 @pytest.fixture(params=["txt2img", "img2img"])
 def tab(request):
@@ -78,35 +80,100 @@ def test_an_unknown_preset_is_said(engine):
 
 
 def bars(html):
-    return re.findall(r'class="nag-time-(guided|idle|cooldown)"', html)
+    """The kind of each step's bar, of the first method."""
+    return re.findall(r'class="nag-time-(guided|idle|cooldown)"', html.partition("</g>")[0])
+
+
+def window(start, end, unit="noise", ramp_steps=0, cooldown=0, cooldown_drop=0.2):
+    return dict(zip(SHAPE, (start, end, unit, ramp_steps, cooldown, cooldown_drop), strict=True))
 
 
 def test_the_plot_shows_the_steps_that_run(engine, draw):
     plot = script_of(engine).panel.plot
     for start, end, unit in ((0, 1, "noise"), (0.2, 0.6, "noise"), (0.5, 1, "steps"), (5, 0.5, "sigma")):
-        shown = bars(plot(start, end, unit, 0, 0, 0.2, steps=4, sampling="Euler", scheduler="Automatic"))
+        shown = bars(plot(window(start, end, unit), steps=4, sampling="Euler", scheduler="Automatic"))
         ran = draw({"negative": "glasses", "start": start, "end": end, "unit": unit}, steps=4).report
         assert [i + 1 for i, kind in enumerate(shown) if kind == "guided"] == ran["guided_steps"]
 
 
+SAMPLERS = ["Euler", "Euler a", "Heun", "DPM++ 2M", "DPM++ SDE", "DPM2", "LCM", "DDIM"]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_plot_of_img2img_shows_the_steps_that_run(engine, draw, options, sampler, fixed):
+    """There a denoising strength cuts the schedule off in front."""
+    from PIL import Image
+
+    options(img2img_fix_steps=fixed)
+    shape = window(0.2, 0.7)
+    html = script_of(engine, "img2img").panel.plot(shape, steps=6, sampling=sampler, denoising_strength=0.6)
+    picture = [Image.new("RGB", (64, 64), "teal")]
+    fields = {"steps": 6, "sampler_name": sampler, "denoising_strength": 0.6, "init_images": picture}
+    ran = draw({"negative": "glasses", **shape}, **fields).report
+    assert [i + 1 for i, kind in enumerate(bars(html)) if kind == "guided"] == ran["guided_steps"]
+    assert len(bars(html)) == ran["steps"]
+
+
+def test_the_plot_has_every_method_that_acts(engine):
+    plot = script_of(engine).panel.plot
+    html = plot({"tpg_scale": 2, "tpg_end": 0.5, "pag_scale": 1}, steps=4, cfg_scale=5)
+    assert [html.count(f">{name}<") for name in ("NAG", "TPG", "PAG", "NAG-PAG")] == [2, 2, 2, 0]  # drawn and told
+    assert "Every method is off" in plot({"nag": False})
+    assert ">NAG<" not in plot({"nag": False, "tpg_scale": 2, "pag_scale": 1})
+    assert "NAG changes nothing" in plot({"scale": 1}) and "NAG changes nothing" not in plot({})
+
+
+def test_the_plot_knows_the_methods_that_the_library_runs(engine):
+    from extras.nag.methods import parts_of
+    from extras.nag.windows import windows_of
+
+    on = {"nag_pag_scale": 3, "tpg_scale": 2, "pag_scale": 1, "three_way_scale": 2}
+    for left in on:
+        for nag in (True, False):
+            settings = Settings.parse({name: v for name, v in on.items() if name != left} | {"nag": nag})
+            parts = parts_of(settings, engine.model.model, strict=True)
+            run = {part.method.lower(): part.schedule for part in parts}
+            assert {w.name.lower(): w.schedule for w in windows_of(settings)} == run
+
+
+def test_the_plot_of_cfg_is_the_cfg_that_is_applied(engine, monkeypatch):
+    """Cooldown and TPG alone: what Guidance says at each step of the same grid."""
+    from extras.nag.guidance import Guidance
+
+    shape = window(0.3, 0.6, cooldown=0.3, cooldown_drop=0.4) | {"tpg_scale": 2, "tpg_mode": "alone", "tpg_end": 0.2}
+    html = script_of(engine).panel.plot(shape, steps=10, cfg_scale=7)
+    told = [float(x) for x in re.findall(r", CFG ([\d.]+)</title>", html.partition("</g>")[0])]
+    guidance = Guidance(Settings.parse(shape), engine.model.model)
+    grid = script_of(engine).panel.grid_of("Euler", None, 10)
+    guidance.begin(grid.times, grid.sigmas)
+    applied = []
+    for i, t in enumerate(grid.times):
+        guidance.step_at(t, key=i)
+        applied.append(guidance.cfg_scale(7.0))
+    guidance.close()
+    assert told == pytest.approx(applied) and set(applied) == {7.0, 1.0, 4.2}
+
+
 def test_the_plot_of_every_sampler(engine):
     for sampler in engine.sampler_names():
-        assert "guided" in bars(script_of(engine).panel.plot(0, 1, "noise", 0, 0, 0.2, steps=5, sampling=sampler))
+        assert "guided" in bars(script_of(engine).panel.plot({}, steps=5, sampling=sampler))
 
 
 def test_the_plot_says_what_is_wrong(engine):
     plot = script_of(engine).panel.plot
-    assert "must come after the start" in plot(0.5, 0.2, "noise", 0, 0, 0.2)
-    assert "No step is guided" in plot(0.9, 0.95, "noise", 0, 0, 0.2, steps=4)
-    assert "cooldown" in bars(plot(0, 0.3, "noise", 0, 0.5, 0.2, steps=8))
-    hostile = plot("<script>", 1, "noise", 0, 0, 0.2)
+    assert "must come after the start" in plot(window(0.5, 0.2))
+    assert "No step is guided" in plot(window(0.9, 0.95), steps=4)
+    assert "cooldown" in bars(plot(window(0, 0.3, cooldown=0.5), steps=8))
+    hostile = plot(window("<script>", 1))
     assert "&lt;script" in hostile and "<script" not in hostile
 
 
 def test_sliders_reach_as_far_as_the_unit(engine):
     ranges_of = script_of(engine).panel.ranges_of
-    assert [u["maximum"] for u in ranges_of("sigma")] == [1000.0, 1000.0]
-    assert [u["maximum"] for u in ranges_of("noise")] == [1.0, 1.0]
+    assert {u["maximum"] for u in ranges_of("sigma")} == {1000.0}
+    assert {u["maximum"] for u in ranges_of("noise")} == {1.0}
+    assert len(ranges_of("noise")) == sum(name.endswith(("start", "end")) for name in FIELDS)
 
 
 def test_the_plot_follows_the_hosts_sliders(engine):

@@ -4,29 +4,33 @@ What one needs first is on top, the rest in an accordion. Works in gradio 3.41, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import gradio as gr
 
 from ..fields import FIELDS, GROUPS, MAX_SIGMA, SettingsError
-from ..schedule import Schedule
 from ..settings import Settings
+from ..windows import cfg_scales, no_effect, windows_of
 from .controls import HIDDEN, QUIET, control, page, passing, switch
 from .markup import Value, note, refused
 from .panel_layers import LayersOf, LayerTable, no_layers
 from .panel_presets import Presets
-from .pasting import reader_for
+from .pasting import EDGES, reader_for
 from .plot import schedule_html
 
 GridOf = Callable[..., Any]
 CountTokens = Callable[..., str]
-_SECTIONS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
-    ("Strength", (("tau", "alpha"),)),
-    ("Time window", (("start", "end", "unit"), ("ramp_steps", "cooldown", "cooldown_drop"))),
-    ("Where it acts", (("layers",), ("empty_negative", "hires", "skip_uncond"))),
-)
-_ON_TOP = ("enabled", "negative", "scale")
-_SHAPE = ("start", "end", "unit", "ramp_steps", "cooldown", "cooldown_drop")  # what the plot shows
+_TOP = ("enabled", "negative", "scale")
+_ROWS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "nag": (("tau", "alpha", "nag"),),
+    "window": (("start", "end", "unit"), ("ramp_steps", "cooldown", "cooldown_drop")),
+    "advanced": (("layers",), ("empty_negative", "hires", "skip_uncond")),
+}
+"""Group of options -> its rows, where it has no accordion of its own. The other options are in rows of three."""
+_SHAPE = [f for f, field in FIELDS.items() if field.group == "window" or f in ("nag", "scale", "alpha", "tpg_mode")]
+_SHAPE += [f for f in FIELDS if f.endswith(("_scale", "_start", "_end"))]
+"""What the plot shows."""
 _PLOTTED = ("steps", "sampling", "scheduler", "cfg_scale", "denoising_strength")
 _HOST = (*_PLOTTED, "styles")  # ends of the elem_ids of the host's controls it needs
 _LAST = "gallery"  # hosts make it after everything of a tab
@@ -74,14 +78,8 @@ class Panel:
             self._make("scale", name)
             self._plot = gr.HTML("", elem_id=name("plot"))
             with gr.Accordion("Advanced", open=False, elem_id=name("advanced")):
-                for title, rows in _sections():
-                    gr.HTML(f'<p class="nag-time-title"><span>{title}</span></p>', elem_id=name(_slug(title)))
-                    for row in rows:
-                        with gr.Row(elem_classes=["nag-time-row"]):
-                            for field in row:
-                                self._make(field, name)
-                    if any("layers" in row for row in rows):
-                        self.layers.build(name, self.controls["layers"])
+                for group in GROUPS:
+                    self._section(group, name)
                 self.presets.build_own(name)
             self._report = gr.HTML(self.front.last, elem_id=name("report"))
             self._refresh = gr.Button("Refresh report", elem_id=name("refresh"), elem_classes=[HIDDEN])
@@ -90,12 +88,12 @@ class Panel:
         first = self.defaults()
         for field, value in first.items():
             passing(self.controls[field]).value = value  # the host's file of first values would go before it
-            if first.get("unit") == "sigma" and field in ("start", "end"):
+            if first.get("unit") == "sigma" and field in EDGES:
                 self.controls[field].maximum = MAX_SIGMA
-        self._plot.value = self.plot(*[self.controls[f].value for f in _SHAPE])
+        self._plot.value = self.plot({f: self.controls[f].value for f in _SHAPE})
 
-        start, end, unit = (self.controls[f] for f in ("start", "end", "unit"))
-        unit.change(fn=self.ranges_of, inputs=[unit], outputs=[start, end], **QUIET)
+        unit = self.controls["unit"]
+        unit.change(fn=self.ranges_of, inputs=[unit], outputs=[self.controls[f] for f in EDGES], **QUIET)
         self.presets.wire(self.controls)
         self._built = page()
         return list(self.controls.values())
@@ -120,6 +118,24 @@ class Panel:
     def _make(self, name: str, elem_id: Callable[[str], str]) -> None:
         self.controls[name] = control(FIELDS[name], elem_id(name))
 
+    def _section(self, group: str, name: Callable[[str], str]) -> None:
+        """The options of a group that are not on top: under a title, or for a method of its own in an accordion."""
+        title, rows = GROUPS[group], _ROWS.get(group, ())
+        rest = [f for f, field in FIELDS.items() if field.group == group and not any(f in r for r in (*rows, _TOP))]
+        rows = (*rows, *(tuple(rest[i : i + 3]) for i in range(0, len(rest), 3)))
+        if group in _ROWS:
+            gr.HTML(f'<p class="nag-time-title"><span>{title}</span></p>', elem_id=name(f"title_{group}"))
+            around: AbstractContextManager[Any] = nullcontext()
+        else:
+            around = gr.Accordion(title, open=False, elem_id=name(f"method_{group}"))
+        with around:
+            for row in rows:
+                with gr.Row(elem_classes=["nag-time-row"]):
+                    for field in row:
+                        self._make(field, name)
+        if group == "advanced":
+            self.layers.build(name, self.controls["layers"])
+
     def _negative(self, name: Callable[[str], str]) -> None:
         """The negative's box, and under it, until the page's script has moved it into its corner, the counter."""
         self._make("negative", name)
@@ -138,7 +154,8 @@ class Panel:
         inputs = [*ours, *theirs.values()]
 
         def draw(*values: Any) -> str:
-            return self.plot(*values[: len(ours)], **dict(zip(theirs, values[len(ours) :], strict=True)))
+            shape = dict(zip(_SHAPE, values[: len(ours)], strict=True))
+            return self.plot(shape, **dict(zip(theirs, values[len(ours) :], strict=True)))
 
         for each in inputs:
             each.change(fn=draw, inputs=inputs, outputs=[self._plot], **QUIET)
@@ -159,44 +176,34 @@ class Panel:
     # -- what the events do ---
 
     def plot(
-        self, start: Any, end: Any, unit: Any, ramp_steps: Any, cooldown: Any, cooldown_drop: Any,
-        steps: Any = 20, sampling: Any = "Euler", scheduler: Any = None, cfg_scale: Any = None,
-        denoising_strength: Any = None,
+        self, shape: Mapping[str, Any], steps: Any = 20, sampling: Any = "Euler", scheduler: Any = None,
+        cfg_scale: Any = None, denoising_strength: Any = None,
     ) -> str:  # fmt: skip
-        """HTML of the schedule as it would act now."""
-        values = (start, end, unit, ramp_steps, cooldown, cooldown_drop)
+        """HTML of the schedule as it would act now. ``shape``: options by name."""
         try:
-            settings = Settings.parse(dict(zip(_SHAPE, values, strict=True)))
-            schedule: Schedule = settings.schedule()
+            settings = Settings.parse(shape)
         except SettingsError as error:
             return refused(error)
+        windows = windows_of(settings)
+        if not windows:
+            return note("Every method is off.", kind="warning")
         grid = self.grid_of(str(sampling or ""), scheduler, max(int(steps or 1), 1), denoising_strength)
         if not grid.times:
             return note(Value(str(sampling)), "makes no step with so few. Allowed: more steps.", kind="error")
-        return schedule_html(schedule.resolve(grid.times, grid.sigmas), cfg_scale, grid.exact)
+        resolved = {window.name: window.schedule.resolve(grid.times, grid.sigmas) for window in windows}
+        scales = cfg_scales(settings, resolved, float(cfg_scale)) if cfg_scale else []
+        text = schedule_html(resolved, scales, grid.exact)
+        for field in no_effect(settings, windows):
+            value = Value(f"{getattr(settings, field):g}")
+            text += note(FIELDS[field].label, value, "NAG changes nothing.", kind="warning")
+        return text
 
     def ranges_of(self, unit: str) -> list[Any]:
-        """The sliders of start and end reach as far as their unit does."""
-        top, step = (MAX_SIGMA, 0.01) if unit == "sigma" else (1.0, 0.01)
-        return [gr.update(maximum=top, step=step) for _ in ("start", "end")]
+        """The sliders of starts and ends reach as far as their unit does."""
+        top = MAX_SIGMA if unit == "sigma" else 1.0
+        return [gr.update(maximum=top) for _ in EDGES]
 
     def tokens(self, text: str, steps: Any = 20, styles: Any = None) -> str:
         """HTML of the number of tokens in the NAG negative and the room there is, as the host counts its own."""
         assert self.count_tokens is not None
         return self.count_tokens(text or "", max(int(steps or 1), 1), list(styles or []))
-
-
-def _sections() -> list[tuple[str, tuple[tuple[str, ...], ...]]]:
-    """Title and rows of the sections; what none of them names comes last by its group, so that no option can be
-    forgotten."""
-    placed = {field for _, rows in _SECTIONS for row in rows for field in row}.union(_ON_TOP)
-    rest: dict[str, list[str]] = {group: [] for group in GROUPS}
-    for name, field in FIELDS.items():
-        if name not in placed:
-            rest[field.group].append(name)
-    more = {GROUPS[g]: tuple(tuple(n[i : i + 3]) for i in range(0, len(n), 3)) for g, n in rest.items() if n}
-    return [*_SECTIONS, *more.items()]
-
-
-def _slug(title: str) -> str:
-    return "title_" + title.lower().replace(" ", "_")

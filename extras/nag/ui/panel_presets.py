@@ -27,9 +27,9 @@ class Presets:
 
     def build(self, name: Callable[[str], str]) -> None:
         """The list and what can be done with the chosen one."""
+        names = [NONE, *list_presets()]
+        self.chosen = passing(gr.Dropdown(names, value=NONE, label="Preset", elem_id=name("preset")))
         with gr.Row(elem_classes=["nag-time-row"]):
-            names = [NONE, *list_presets()]
-            self.chosen = passing(gr.Dropdown(names, value=NONE, label="Preset", elem_id=name("preset")))
             self.apply = gr.Button("Apply preset", elem_id=name("preset_apply"))
             self.apply_all = gr.Button("Apply with sampler settings", elem_id=name("preset_apply_all"))
         self.note = gr.HTML("", elem_id=name("preset_note"))

@@ -9,10 +9,13 @@ import gradio as gr
 from ..fields import FIELDS, MAX_SIGMA
 from .infotext import Reader
 
+EDGES = [name for name, field in FIELDS.items() if field.sigma_maximum is not None]
+"""The starts and ends of windows, whose range depends on the unit."""
+
 
 def reader_for(name: str) -> Reader:
-    """The reader of an option; start and end bring their range along where it is that of sigma."""
-    return (_RangeReader if name in ("start", "end") else Reader)(name)
+    """The reader of an option; the ends of windows bring their range along where it is that of sigma."""
+    return (_RangeReader if name in EDGES else Reader)(name)
 
 
 class _RangeReader(Reader):

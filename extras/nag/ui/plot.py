@@ -1,51 +1,54 @@
-"""The schedule as a picture: one bar per step and the line of the CFG scale, drawn from the very object that gates
-(schedule.Resolved)."""
+"""The schedule as a picture: a bar per step and method and the line of the CFG scale, drawn from the very objects that
+gate (schedule.Resolved)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from ..schedule import Resolved, lowered_cfg, ranges
+from ..schedule import Resolved, ranges
 from .markup import Value, note, words
 
-_WIDE, _HIGH, _HEAD, _FOOT = 480, 64, 12, 14
+_WIDE, _HIGH, _LOW, _HEAD, _FOOT = 480, 64, 14, 12, 14
 _MOST = 200  # bars; beyond, they are less than two units wide
 _NAMED = 30  # steps that are numbered one by one
 
 
-def schedule_html(resolved: Resolved, cfg: float | None = None, exact: bool = True) -> str:
-    """Inline SVG and one line of words. ``cfg``: the host's scale, for the cooldown. ``exact``: False where the steps
-    only stand for the sampler's own."""
-    total = min(len(resolved.times), _MOST)
-    scales = [lowered_cfg(cfg, factor) for factor in resolved.cfg_factor] if cfg else []
-    bars = "".join(_bar(resolved, i, _WIDE / total, scales) for i in range(total))
-    if any(scale != cfg for scale in scales):
-        bars += _line(scales[:total])
-    box = f"0 {-_HEAD} {_WIDE} {_HEAD + _HIGH + _FOOT}"
-    drawn = f'<svg viewBox="{box}" aria-hidden="true">{bars}</svg>'  # the words say the same
-    return f'<div class="nag-time-plot">{drawn}{_told(resolved, cfg, exact)}</div>'
+def schedule_html(methods: Mapping[str, Resolved], scales: Sequence[float], exact: bool = True) -> str:
+    """Inline SVG and lines of words. ``methods``: by name, on one grid; the first is drawn high, the others low under
+    it. ``scales``: the CFG scale of each step, empty where the host tells none. ``exact``: False where the steps only
+    stand for the sampler's own."""
+    lanes, top = "", 0
+    for name, resolved in methods.items():
+        high = _HIGH if not lanes else _LOW
+        lanes += f'<g transform="translate(0 {top})">{_lane(resolved, high, scales)}</g>'
+        if len(methods) > 1:
+            lanes += f'<text class="nag-time-lane" x="2" y="{top + 9}">{escape(name)}</text>'
+        top += high + 4
+    first = next(iter(methods.values()))
+    if scales and len(set(scales)) > 1:
+        lanes += _line(scales[:_MOST])
+    box = f"0 {-_HEAD} {_WIDE} {_HEAD + top - 4 + _FOOT}"
+    drawn = f'<svg viewBox="{box}" aria-hidden="true">{lanes}{_numbers(len(first.times), top - 4)}</svg>'
+    told = "".join(_told(name if len(methods) > 1 else "", resolved) for name, resolved in methods.items())
+    told += _cfg(list(methods.values()), scales)
+    if not exact:
+        told += note("The sampler's own steps are known when it runs.")
+    return f'<div class="nag-time-plot">{drawn}{told}</div>'  # the words say the same to those who cannot see it
 
 
-def _told(resolved: Resolved, cfg: float | None, exact: bool) -> str:
-    total, guided, cooling = len(resolved.times), resolved.guided_steps, resolved.cooldown_steps
+def _told(name: str, resolved: Resolved) -> str:
+    guided = resolved.guided_steps
     if not guided:
-        return _nothing(resolved)
-    parts = ["guided steps", Value(f"{ranges(guided)} / {total}")]
+        return _nothing(name, resolved)
+    parts: list[str] = [Value(name)] if name else []
+    parts += ["guided steps", Value(f"{ranges(guided)} / {len(resolved.times)}")]
     if any(0 < s < 1 for s in resolved.strength):
         parts += ["strength", Value(" ".join(f"{s:.2g}" for s in resolved.strength if s > 0))]
-    if cfg:
-        parts += ["CFG", Value(f"{cfg:g}")]
-    if cooling:
-        factor = 1 - resolved.schedule.cooldown_drop
-        lowered = f"× {factor:.3g}" if cfg is None else f"{lowered_cfg(cfg, factor):.3g}"
-        parts += ["cooldown in steps", Value(ranges(cooling)), "CFG there", Value(lowered)]
-    text = f"<p>{words(*parts)}</p>"
-    if cooling and cfg is not None and cfg <= 1:
-        text += note("At CFG 1 the cooldown changes nothing.", kind="warning")
-    return text if exact else text + note("The sampler's own steps are known when it runs.")
+    return f"<p>{words(*parts)}</p>"
 
 
-def _nothing(resolved: Resolved) -> str:
+def _nothing(name: str, resolved: Resolved) -> str:
     """The window is empty: say where the steps are."""
     if resolved.schedule.unit == "sigma" and resolved.sigmas is not None:
         places = list(resolved.sigmas)
@@ -53,27 +56,53 @@ def _nothing(resolved: Resolved) -> str:
         places = [resolved.progress(t) for t in resolved.times]
     at = ", ".join(f"{p:.3g}" for p in dict.fromkeys(places[:12])) + (", ..." if len(places) > 12 else "")
     rule = "Start must not be beyond one of them, and end must be beyond it."
-    return note("No step is guided. The steps lie at", Value(at), rule, kind="warning")
+    first: list[str] = [Value(name)] if name else []
+    return note(*first, "No step is guided. The steps lie at", Value(at), rule, kind="warning")
 
 
-def _bar(resolved: Resolved, i: int, slot: float, scales: list[float]) -> str:
+def _cfg(methods: Sequence[Resolved], scales: Sequence[float]) -> str:
+    cooling = sorted({step for resolved in methods for step in resolved.cooldown_steps})
+    cooldown: list[str] = ["cooldown in steps", Value(ranges(cooling))] if cooling else []
+    if not scales:
+        return f"<p>{words(*cooldown)}</p>" if cooldown else ""
+    runs: list[list[int]] = []  # steps of one scale, one after the other
+    for i, scale in enumerate(scales):
+        if runs and scales[runs[-1][0] - 1] == scale:
+            runs[-1].append(i + 1)
+        else:
+            runs.append([i + 1])
+    each = [f"{scales[run[0] - 1]:.3g} ({ranges(run)})" for run in runs]
+    told = f"{scales[0]:.3g}" if len(runs) == 1 else ", ".join(each[:8]) + (", ..." if len(each) > 8 else "")
+    text = f"<p>{words('CFG', Value(told), *cooldown)}</p>"
+    if cooling and max(scales) <= 1:
+        text += note("At CFG 1 the cooldown changes nothing.", kind="warning")
+    return text
+
+
+def _lane(resolved: Resolved, high: int, scales: Sequence[float]) -> str:
+    total = min(len(resolved.times), _MOST)
+    slot = _WIDE / total
+    return "".join(_bar(resolved, i, slot, high, scales) for i in range(total))
+
+
+def _bar(resolved: Resolved, i: int, slot: float, most: int, scales: Sequence[float]) -> str:
     strength, factor = resolved.strength[i], resolved.cfg_factor[i]
     kind = "guided" if strength > 0 else "cooldown" if factor != 1 else "idle"
-    high = max(strength * _HIGH, 2.0)
-    told = f"{i + 1}: t {resolved.times[i]:.0f}, {strength:.0%}"
-    if scales:
-        told += f", CFG {scales[i]:.3g}"
-    elif factor != 1:
-        told += f", CFG × {factor:.3g}"
+    high = max(strength * most, 2.0)
+    told = f"{i + 1}: t {resolved.times[i]:.0f}, {strength:.0%}" + (f", CFG {scales[i]:.3g}" if scales else "")
     x, wide = i * slot + slot * 0.08, slot * 0.84
-    place = f'x="{x:.1f}" y="{_HIGH - high:.1f}" width="{wide:.1f}" height="{high:.1f}"'
-    bar = f'<rect class="nag-time-{kind}" {place}><title>{escape(told)}</title></rect>'
-    every = 1 if len(resolved.times) <= _NAMED else 10
-    name = "" if (i + 1) % every else f'<text x="{x + wide / 2:.1f}" y="{_HIGH + _FOOT - 2}">{i + 1}</text>'
-    return bar + name
+    place = f'x="{x:.1f}" y="{most - high:.1f}" width="{wide:.1f}" height="{high:.1f}"'
+    return f'<rect class="nag-time-{kind}" {place}><title>{escape(told)}</title></rect>'
 
 
-def _line(scales: list[float]) -> str:
+def _numbers(steps: int, y: int) -> str:
+    every = 1 if steps <= _NAMED else 10
+    slot = _WIDE / min(steps, _MOST)
+    marks = range(every, min(steps, _MOST) + 1, every)
+    return "".join(f'<text x="{(n - 0.5) * slot:.1f}" y="{y + _FOOT - 2}">{n}</text>' for n in marks)
+
+
+def _line(scales: Sequence[float]) -> str:
     """The CFG scale, step by step, with its number wherever it changes."""
     slot, top = _WIDE / len(scales), max(scales)
     path, numbers = "", ""
