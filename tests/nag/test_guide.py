@@ -110,7 +110,7 @@ def test_long_negatives_are_not_cut(pipe):
     long = "glasses " * 60 + "flowers " * 60
     with guide(pipe, negative=long, scale=5) as run:
         first = draw(pipe)
-        tokens = {stack.shape[1] for stack in run._run.branch._current.stacks}
+        tokens = {stack.shape[1] for stack in run._run.runs[0].branch._current.stacks}
     with guide(pipe, negative="glasses " * 60, scale=5):
         second = draw(pipe)
     assert tokens == {154} and not np.array_equal(first, second)
@@ -181,9 +181,9 @@ def test_cooldown_lowers_cfg_and_puts_it_back(sd_pipe):
 def test_clip_skip_is_the_prompts_own(sdxl_pipe):
     with guide(sdxl_pipe, negative="glasses", scale=5) as run:
         draw(sdxl_pipe, clip_skip=1)
-        skipped = run._run.branch._current.stacks[0]
+        skipped = run._run.runs[0].branch._current.stacks[0]
         draw(sdxl_pipe)
-        plain = run._run.branch._current.stacks[0]
+        plain = run._run.runs[0].branch._current.stacks[0]
     assert not torch.equal(skipped, plain)
 
 
