@@ -175,6 +175,17 @@ def test_the_unused_half_is_left_out_already_and_said(draw, forge):
     assert skipped.same(draw(GLASSES)) and "by itself" in skipped.comments
 
 
+@pytest.mark.parametrize("method", ["tpg", "pag", "three_way", "nag_pag"])
+def test_every_method_acts_with_the_scale_that_the_host_applies(draw, forge, method):
+    nag = {"negative": "glasses", "nag": False, f"{method}_scale": 3, "end": 0.5, "cooldown": 0.5}
+    expected = {cfg: draw(nag, cfg_scale=cfg, batch_size=2) for cfg in (1, 7)}
+    forge()
+    for cfg, picture in expected.items():
+        guided = draw(nag, cfg_scale=cfg, batch_size=2)
+        assert guided.same(picture, tolerance=1) and not guided.same(draw(cfg_scale=cfg, batch_size=2), tolerance=1)
+        assert all(report["calls"] and not report["error"] for report in guided.reports.values())
+
+
 @pytest.mark.parametrize("call", [1, 3])
 def test_an_exception_in_the_network(draw, forge, engine, call):
     family = forge()
@@ -188,7 +199,9 @@ def test_an_exception_in_the_network(draw, forge, engine, call):
     assert draw(cfg_scale=7).same(plain)
 
 
-@pytest.mark.parametrize("where", ["Run.call", "Run.step_at", "Forge.rows", "Forge.lower_cfg", "Forge.network"])
+@pytest.mark.parametrize(
+    "where", ["Run.call", "Run.step_at", "Run.cfg_scale", "Forge.rows", "Forge.set_cfg", "Forge.network"]
+)
 def test_our_own_error_ends_in_an_unguided_picture(draw, forge, monkeypatch, where):
     from extras.nag import run
     from extras.nag.hosts.webui import forge as ours
@@ -200,10 +213,9 @@ def test_our_own_error_ends_in_an_unguided_picture(draw, forge, monkeypatch, whe
     plain = draw(cfg_scale=7)
     owner, name = where.split(".")
     monkeypatch.setattr({"Run": run.Run, "Forge": ours.Forge}[owner], name, fail)
-    nag = {**GLASSES, "end": 0.5, "cooldown": 0.5} if name == "lower_cfg" else GLASSES
-    hurt = draw(nag, cfg_scale=7)
+    hurt = draw(GLASSES, cfg_scale=7)
     assert "RuntimeError: a fault of ours" in hurt.comments and "NAG error" in hurt.texts[0]
-    assert hurt.same(plain) or name == "lower_cfg"
+    assert hurt.same(plain)
 
 
 def test_a_model_of_no_family_is_named():

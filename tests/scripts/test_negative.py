@@ -14,16 +14,16 @@ def contexts(monkeypatch):
     from extras.nag.run import Run
     from modules import prompt_parser, script_callbacks
 
-    seen = []
+    seen, latest = [], []
     original = Run.set_negative
 
     def watched(self, given, key=None):
-        seen.append([list(given), None])
+        latest[:] = given
         original(self, given, key)
 
     def host(params):
         uncond = params.denoiser.sampler.sampler_extra_args["uncond"]
-        seen[-1][1] = prompt_parser.reconstruct_cond_batch(uncond, params.denoiser.step)
+        seen.append((list(latest), prompt_parser.reconstruct_cond_batch(uncond, params.denoiser.step)))
 
     monkeypatch.setattr(Run, "set_negative", watched)
     script_callbacks.on_cfg_denoiser(host)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from .families import ProjectContexts
+from ...branches.text import ProjectContexts
 from .rows import RowCounter
 
 
@@ -45,12 +45,17 @@ class A1111:
         x = args[0] if args else kwargs["x"]
         return self._rows.take(x.shape[0])
 
-    def lower_cfg(self, denoiser: Any, lowered: Callable[[float], float]) -> None:
-        cfg = float(denoiser.sampler.sampler_extra_args["cond_scale"])
+    def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:
+        denoiser = params.denoiser
+        if _skips_uncond(params):
+            rule(1.0)
+            return
         own = denoiser.cond_scale_miltiplier  # the host's spelling; read after the model call
-        if cfg:
+        scale = float(denoiser.sampler.sampler_extra_args["cond_scale"]) * own
+        wanted = rule(scale)
+        if wanted != scale and scale:
             self._cfg = (denoiser, own)
-            denoiser.cond_scale_miltiplier = own * lowered(cfg) / cfg
+            denoiser.cond_scale_miltiplier = own * wanted / scale
 
     def restore_cfg(self) -> None:
         if self._cfg is not None:
@@ -72,6 +77,17 @@ def conds_list(denoiser: Any) -> Sequence[Sequence[tuple[int, float]]]:
 
     cond = denoiser.sampler.sampler_extra_args["cond"]
     return prompt_parser.reconstruct_multicond_batch(cond, denoiser.step)[0]
+
+
+def _skips_uncond(params: Any) -> bool:
+    """Whether the host is going to leave the unconditional half out, by its settings for early and late steps."""
+    from modules import shared
+
+    denoiser, opts = params.denoiser, shared.opts
+    if opts.skip_early_cond and denoiser.step / denoiser.total_steps <= opts.skip_early_cond:
+        return True
+    low = denoiser.sampler.sampler_extra_args.get("s_min_uncond") or 0.0
+    return bool((denoiser.step % 2 or opts.s_min_uncond_all) and low > 0 and params.sigma[0] < low)
 
 
 def _hypernetworks() -> Sequence[Any]:

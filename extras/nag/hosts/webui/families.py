@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
-ProjectContexts = Callable[[Any, Any], tuple[Any, Any]]
+from ...branches.text import ProjectContexts
 
 
 class Family(Protocol):
@@ -35,12 +35,13 @@ class Family(Protocol):
         """(row, image) of the conditional rows of the model call with these arguments."""
         ...
 
-    def lower_cfg(self, denoiser: Any, lowered: Callable[[float], float]) -> None:
-        """Put ``lowered(scale)`` in the place of the CFG scale of this evaluation."""
+    def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:
+        """Put ``rule(scale)`` in the place of the CFG scale of this evaluation; the rule is asked with the scale that
+        the host would really apply, also where that is 1. ``params``: what on_cfg_denoiser got."""
         ...
 
     def restore_cfg(self) -> None:
-        """Undo lower_cfg(). Any number of times."""
+        """Undo set_cfg(). Any number of times."""
         ...
 
     def skip_uncond(self, params: Any) -> str:

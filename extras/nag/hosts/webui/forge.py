@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from .families import ProjectContexts
+from ...branches.text import ProjectContexts
 from .rows import chunk_rows
 
-_MODIFIERS = "conditioning_modifiers"  # of the patcher's options: called with the CFG scale before each evaluation
+_MODIFIERS = "conditioning_modifiers"  # of the patcher's options, called before the model in each evaluation with
+_SCALE = 5  # (model, x, sigma, uncond, cond, CFG scale, options, seed), and return the same
 
 
 class Forge:
@@ -45,15 +46,15 @@ class Forge:
             return []  # a call that is no evaluation of the sampler
         return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), x.shape[0])
 
-    def lower_cfg(self, denoiser: Any, lowered: Callable[[float], float]) -> None:
-        options = denoiser.inner_model.inner_model.forge_objects.unet.model_options
+    def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:
+        options = params.denoiser.inner_model.inner_model.forge_objects.unet.model_options
         own = options.get(_MODIFIERS)
 
-        def lower(model: Any, x: Any, sigma: Any, uncond: Any, cond: Any, scale: float, *rest: Any) -> tuple[Any, ...]:
-            return (model, x, sigma, uncond, cond, lowered(float(scale)), *rest)
+        def modify(*arguments: Any) -> tuple[Any, ...]:
+            return (*arguments[:_SCALE], rule(float(arguments[_SCALE])), *arguments[_SCALE + 1 :])
 
         self._cfg = (options, own)
-        options[_MODIFIERS] = [*(own or ()), lower]  # a new list: copies of the patcher share the old one
+        options[_MODIFIERS] = [*(own or ()), modify]  # a new list: copies of the patcher share the old one
 
     def restore_cfg(self) -> None:
         if self._cfg is None:

@@ -101,10 +101,12 @@ class NegativeEncoder:
                 prompt_parser.get_learned_conditioning, prompts, first, [self._cache], networks, hires_steps
             )
 
-    @property
-    def scheduled(self) -> bool:
-        """True where a negative changes during sampling ([a:b:.5])."""
-        return any(len(schedule) > 1 for schedule in self._schedules)
+    def place(self, step: int) -> tuple[int, ...]:
+        """Which of its texts each schedule ([a:b:.5]) is at in the ``step``-th model call of the pass."""
+        return tuple(
+            next((i for i, entry in enumerate(schedule) if step <= entry.end_at_step), 0)
+            for schedule in self._schedules
+        )
 
     def contexts(self, step: int) -> list[Tensor]:
         """A (tokens, channels) tensor per image for the ``step``-th model call of the pass; lengths may

@@ -13,8 +13,9 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from ...guidance import Guidance
+from ...methods import NAG
 from ...report import Report, combine
-from ...run import Run
 from ...settings import FIELDS, Settings
 from .closing import attempt, watch_close
 from .families import Family, family_of
@@ -80,7 +81,8 @@ def _caught(method: F) -> F:
 class Session:
     """Guidance of one job.
 
-    ``reports``: pass name ("", "hires") -> reports of the finished runs. ``warnings``, ``error``: of the job.
+    ``reports``: name of pass and method ("", "hires", "TPG", "hires TPG") -> reports of the finished runs.
+    ``warnings``, ``error``: of the job.
     """
 
     def __init__(self, p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]):
@@ -90,12 +92,12 @@ class Session:
         self.warnings: list[str] = []
         self.error: str | None = None
         self._family: Family | None = None
-        self._run: Run | None = None
+        self._run: Guidance | None = None
         self._grid: Grid | None = None  # of the pass in progress
         self._identity: Any = None  # of the network the run is on
         self._encoder = NegativeEncoder()
-        self._encoded = 0  # counts encodings: names a set of contexts
-        self._texts: list[str] = []
+        self._encoded = 0  # counts encodings
+        self._negative: tuple[Any, ...] | None = None  # names the contexts that the run has
         self._handle: Any = None
         self._wrapped: tuple[Any, Any] | None = None  # (sampler, its own function)
 
@@ -105,16 +107,10 @@ class Session:
     def before_sampling(self) -> None:
         """Encode the negatives and wait for the sampling function. Before every pass, or twice before one."""
         self._end_pass()
-        p, hires = self.p, bool(getattr(self.p, "is_hr_pass", False))
-        if self.settings.hires == ("first" if hires else "second"):
+        if self.settings.hires == ("first" if self._hires else "second"):
             return
-        texts = self._texts_of_batch(hires)
-        if texts is None:
-            self._warn("the NAG negative is empty and 'Empty negative' is set to skip: nothing is guided")
-            return
-        self._texts = texts
-        self._load(p.sd_model)
-        sampler = p.sampler
+        self._load(self.p.sd_model)
+        sampler = self.p.sampler
         function = sampler.func
         self._wrapped = (sampler, function)
 
@@ -128,7 +124,26 @@ class Session:
 
         sampler.func = sample
 
-    def _texts_of_batch(self, hires: bool) -> list[str] | None:
+    @property
+    def _hires(self) -> bool:
+        return bool(getattr(self.p, "is_hr_pass", False))
+
+    def _load(self, sd_model: Any) -> None:
+        """A run on this model, with the negatives in its own encoding."""
+        family = self._family = self._family or family_of(sd_model)
+        run = Guidance(self.settings, family.network(sd_model))
+        run.project_with(family.project_contexts())
+        run.set_seeds(self.p.seeds)
+        if run.needs_negative:
+            texts = self._texts_of_batch()
+            if texts is None:
+                run.skip_negative("the NAG negative is empty and 'Empty negative' is set to skip")
+            else:
+                self._encoder.encode(self.p, texts)
+                self._encoded += 1
+        self._run, self._identity, self._negative = run, family.identity(sd_model), None
+
+    def _texts_of_batch(self) -> list[str] | None:
         """One text per image of the batch (or one for all); None where there is nothing to guide away from."""
         p, size = self.p, len(self.p.prompts)
         texts = self.negatives
@@ -138,23 +153,8 @@ class Session:
             if self.settings.empty_negative == "skip":
                 return None
             if self.settings.empty_negative == "host":
-                return list(p.hr_negative_prompts if hires else p.negative_prompts)
+                return list(p.hr_negative_prompts if self._hires else p.negative_prompts)
         return [prepare_text(p, text, self.warnings) for text in texts]
-
-    def _load(self, sd_model: Any) -> None:
-        """A run on this model, with the negatives in its own encoding."""
-        self._family = self._family or family_of(sd_model)
-        run = self._new_run(self._family, sd_model)
-        self._encoder.encode(self.p, self._texts)
-        self._run, self._identity = run, self._family.identity(sd_model)
-        self._encoded += 1
-
-    def _new_run(self, family: Family, sd_model: Any) -> Run:
-        run = Run(self.settings, family.network(sd_model))
-        contexts = family.project_contexts()
-        if contexts is not None:
-            run.project_with(contexts)
-        return run
 
     @_caught
     def _begin_pass(self, sampler: Any, arguments: Mapping[str, Any]) -> None:
@@ -190,19 +190,36 @@ class Session:
         run = self._run
         run.step_at(self._grid.time_of(denoiser, float(params.sigma.reshape(-1)[0])), key=denoiser.step)
         if run.acting:
-            contexts = self._encoder.contexts(denoiser.step)
-            known = None if self._encoder.scheduled else (self._encoded, family.adapters(self.p.sd_model))
-            run.set_negative(contexts, known)
-            family.begin_rows(denoiser)
-            self._watch_calls(family.network(self.p.sd_model))
+            self._expect_calls(run, family, denoiser)
         else:
             self._unwatch_calls()
-        if run.cfg_factor != 1.0:
-            family.lower_cfg(denoiser, run.cfg_scale)
+        if run.acting or run.cfg_factor != 1.0:
+            family.set_cfg(params, self._cfg_scale)
         if self.settings.skip_uncond:
             reason = family.skip_uncond(params)
             if reason:
                 self._warn(f"'{FIELDS['skip_uncond'].label}' has no effect: {reason}")
+
+    def _expect_calls(self, run: Guidance, family: Family, denoiser: Any) -> None:
+        """The model calls of this evaluation are to be guided."""
+        if run.needs_negative:
+            key = (self._encoded, family.adapters(self.p.sd_model), self._encoder.place(denoiser.step))
+            if key != self._negative:
+                run.set_negative(self._encoder.contexts(denoiser.step), key)
+                self._negative = key
+        family.begin_rows(denoiser)
+        if self._handle is None:
+            network = family.network(self.p.sd_model)
+            # before the hooks that the guidance may have there
+            self._handle = network.register_forward_pre_hook(self._before_forward, prepend=True, with_kwargs=True)
+
+    def _cfg_scale(self, scale: float) -> float:
+        """The CFG scale of this evaluation. The host calls this, so it never raises."""
+        try:
+            return scale if self._run is None else self._run.cfg_scale(scale)
+        except Exception as error:
+            self.fail(error)
+            return scale
 
     def restore_cfg(self) -> None:
         """Give the host its own CFG scale back."""
@@ -219,10 +236,6 @@ class Session:
         self._family.make_ready(self.p.sd_model, x)
         self._run.begin(self._grid.times, self._grid.sigmas)
 
-    def _watch_calls(self, network: Any) -> None:
-        if self._handle is None:
-            self._handle = network.register_forward_pre_hook(self._before_forward, with_kwargs=True)
-
     def _unwatch_calls(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
@@ -232,7 +245,7 @@ class Session:
         self._call(args, kwargs)
 
     @_caught
-    def _call(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._run is None or self._family is None:
             return
         try:
@@ -258,12 +271,14 @@ class Session:
         run, self._run = self._run, None
         if run is None:
             return
-        run.warnings += [w for w in self.warnings if w not in run.warnings]
-        name = "hires" if getattr(self.p, "is_hr_pass", False) else ""
-        report = run.close()
-        self.error = self.error or report.error
-        if told:
-            self.reports.setdefault(name, []).append(report)
+        reports = run.close()
+        if run.error is not None and not isinstance(run.error, ValueError):
+            traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
+        if all(report.error for report in reports.values()):
+            self.error = self.error or next(iter(reports.values())).error
+        for method, report in reports.items() if told else ():
+            words = ("hires" if self._hires else "", "" if method == NAG else method)
+            self.reports.setdefault(" ".join(filter(None, words)), []).append(report)
 
     def end(self) -> None:
         """The job is over, or never will be. Any number of times; never raises."""
