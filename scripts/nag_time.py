@@ -7,6 +7,7 @@ from extras.nag.hosts.webui.loaded import loaded_layers
 from extras.nag.hosts.webui.tokens import count_tokens
 from extras.nag.ui.axes import add_axes
 from extras.nag.ui.front import FrontDoor
+from extras.nag.ui.http_api import add_routes
 from extras.nag.ui.options import add_options, panel_defaults
 from extras.nag.ui.panel import Panel
 from modules import script_callbacks, scripts
@@ -48,3 +49,4 @@ script_callbacks.on_cfg_denoiser(webui.on_cfg_denoiser)
 script_callbacks.on_cfg_after_cfg(webui.on_cfg_after_cfg)
 script_callbacks.on_before_ui(add_axes)
 script_callbacks.on_ui_settings(add_options)
+script_callbacks.on_app_started(lambda demo, app: add_routes(app, loaded_layers))

@@ -94,6 +94,8 @@ def app_of(engine: Any) -> Any:
     import gradio as gr
     from fastapi import FastAPI
 
+    from extras.nag.hosts.webui.loaded import loaded_layers
+    from extras.nag.ui.http_api import add_routes
     from extras.studio import page
     from modules import extensions
 
@@ -104,6 +106,7 @@ def app_of(engine: Any) -> Any:
     blocks = page.build(engine)
     css, head = _assets(app, page.ASSETS, extensions.active())
     engine.create_api(app)  # before the mount, which takes every other path
+    add_routes(app, loaded_layers, prefix="")  # scripts register them under a prefix only
     gr.mount_gradio_app(
         app,
         blocks,
