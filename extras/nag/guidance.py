@@ -19,7 +19,7 @@ from .branches.text import ProjectContexts
 from .joint.run import JointRun
 from .layers import find_denoiser
 from .methods import NAG, parts_of
-from .part import Part, Rows
+from .part import Part, Rows, undo
 from .predictions.arguments import Arguments, latent_of, output_with, snapshot
 from .predictions.base import Perturbation, Prediction
 from .predictions.call import Limits, ModelCall
@@ -155,6 +155,7 @@ class Guidance:
         for part in self.parts:
             if part.needs_negative:
                 part.skip(reason)
+        self._watch()
 
     def fail(self, error: BaseException) -> None:
         """Switch everything off for the rest of the run and say why in the report."""
@@ -176,15 +177,15 @@ class Guidance:
 
     def close(self) -> dict[str, Report]:
         """Remove everything; method -> its report. Any number of times, at any moment."""
-        self._unwatch()
         if self._reports is None:
+            error = undo([self._unwatch, *(part.close for part in self.parts)])
             if self._limits.whole:
                 self.warn("the model's inputs could not be cut: extra predictions ran on the whole batch")
             if self.leftovers:
                 self.warn(f"{self.leftovers} hooks of an earlier run were still there and have been removed")
-            for part in self.parts:
-                part.close()
-            self._reports = self._reports_of(final=True)
+            self._reports = self._reports_of()
+            if error is not None:
+                self.report.error = self.report.error or f"{type(error).__name__}: {error}"
         return self._reports
 
     @property
@@ -205,7 +206,7 @@ class Guidance:
     ) -> None:
         self.close()
 
-    def _reports_of(self, final: bool = False) -> dict[str, Report]:
+    def _reports_of(self) -> dict[str, Report]:
         result = {part.method: part.report for part in self.parts} or {NAG: Report()}
         first = next(iter(result.values()))
         first.warnings = first.warnings + [w for w in self.warnings if w not in first.warnings]

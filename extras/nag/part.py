@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .layers import Layer
 from .report import NOTHING_GUIDED, Report
-from .schedule import Resolved, Schedule
+from .schedule import Resolved, Schedule, lowered_cfg
 
 Rows = Sequence[tuple[int, int]]  # (row of the call's batch, image) pairs
 P = TypeVar("P", bound="Part")
@@ -133,7 +133,7 @@ class Part:
 
     def cfg_scale(self, cfg: float) -> float:
         """The CFG scale of the current step: lowered in the cooldown, never below 1 by that."""
-        return cfg if self.cfg_factor == 1.0 or cfg <= 1.0 else max(1.0, cfg * self.cfg_factor)
+        return lowered_cfg(cfg, self.cfg_factor)
 
     def expects(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The arguments of the model call that is about to run, for a method that needs them."""
@@ -234,9 +234,9 @@ class Part:
     # -- inside ---
 
     def _close_hooks(self) -> None:
-        self._remove()
         self._open = False
-        self._forget_rows()
+        error = undo([self._remove, self._forget_rows])
+        self.state.error = self.state.error or error
 
     def _make_report(self) -> Report:
         effects = self._effects()
@@ -289,6 +289,23 @@ class Part:
         if not report.calls and planned and self.state.error is None and not self.skipped:
             told.append(NOTHING_GUIDED)
         return told
+
+
+def undo(actions: Iterable[Callable[[], object]]) -> Exception | None:
+    """Do all of these, whatever becomes of one: undoing never ends a picture. Returns the first error."""
+    first: Exception | None = None
+    for action in actions:
+        try:
+            action()
+        except Exception as error:
+            first = first or error
+    return first
+
+
+def raise_first(error: Exception | None) -> None:
+    """Tell, once all is undone."""
+    if error is not None:
+        raise error
 
 
 def _numbers(changes: list[Tensor]) -> list[float]:

@@ -15,7 +15,7 @@ from .branches import RowGroup
 from .branches.text import ProjectContexts, TextBranch
 from .layers import Layer, LayerError, find_layers, select
 from .methods import Method, nag
-from .part import Part, Rows
+from .part import Part, Rows, raise_first, undo
 from .report import Report
 from .schedule import Resolved
 from .settings import Settings
@@ -91,8 +91,7 @@ class Run(Part):
             tap.install()
 
     def _remove(self) -> None:
-        for tap in self._taps:
-            tap.remove()
+        raise_first(undo(tap.remove for tap in self._taps))
 
     def _plan(self, rows: Rows) -> None:
         self.state.groups = self.branch.plan(rows)

@@ -184,3 +184,49 @@ def test_sdxl_has_the_published_layers_of_tpg(sdxl):
     assert [e["notation"] for e in reports["TPG"].per_layer.values()] == [f"d{i}" for i in range(6, 24)]
     assert [e["notation"] for e in reports["PAG"].per_layer.values()] == [f"m{i}" for i in range(10)]
     assert all(report.acted for report in reports.values())
+
+
+# -- heads, layers, strengths ---
+
+
+@pytest.mark.parametrize("heads", [None, (0,), (1,), (0, 1)])
+def test_heads_and_layers_of_self_attention(exact, heads):
+    """SoftPAG and NAG-PAG on some heads of some layers, each layer with its own strength."""
+    text_of = "all" if heads is None else ",".join(map(str, heads))
+    names = {"d1": "down_blocks.0.attentions.1", "m0": "mid_block.attentions.0", "u8": "up_blocks.3.attentions.2"}
+    strengths = {"d1": 0.5, "m0": 1.0, "u8": 0.25}
+    layers = {f"{names[n]}.transformer_blocks.0.attn1": strength for n, strength in strengths.items()}
+    where = ",".join(f"{name}={strength}" for name, strength in strengths.items())
+    s = options("NAG-PAG", "PAG", pag_beta=0.5, pag_heads=text_of, pag_layers=where, nag_pag_beta=0.75,
+                nag_pag_heads=text_of, nag_pag_layers=where)  # fmt: skip
+    x, context = wide(latents(2), text(77, 77))
+    out, reports = forward(exact, x, context, None, s)
+    how = {"nag_pag": (0.75, heads, s.nag_pag_scale, s.nag_pag_tau, s.nag_pag_alpha, layers)}
+    t = nag_reference.predicted(exact.model, x, 749, context, how)
+    p = nag_reference.predicted(exact.model, x, 749, context, how | {"pag": (0.5, heads, layers)})
+    want = nag_reference.all_together(t, t, 1.0, None, [(s.pag_scale, p)])
+    torch.testing.assert_close(out, want, rtol=1e-9, atol=1e-11)
+    assert all(report.layers == 3 and report.acted for report in reports.values())
+
+
+def test_strengths_of_layers_scale_nag(exact):
+    x, context, negatives = wide(latents(1), text(77), text(77, seed=7))
+    s = options("NAG", layers="all=0.5,u0-u8=0.25,!m0")
+    out, report = forward(exact, x, context, negatives, s)
+    layers = {name.removesuffix(".processor"): 0.5 for name in exact.model.attn_processors if ".attn2." in name}
+    layers |= {name: 0.25 for name in layers if name.startswith("up")}
+    layers.pop(f"{MIDDLE}.attn2")
+    how = {"nag": (negatives, s.scale, s.tau, s.alpha, layers)}
+    torch.testing.assert_close(out, nag_reference.predicted(exact.model, x, 749, context, how), rtol=1e-9, atol=1e-11)
+    assert report["NAG"].layers == 15
+
+
+def test_the_ramp_scales_every_method(exact):
+    """Strength 1/2 of a ramp is half of gamma, of s of NAG-PAG, of s - 1 of the others."""
+    x, context, negatives = wide(latents(1), text(77), text(77, seed=7))
+    half, _ = forward(exact, x, context, negatives, options(*METHODS, ramp_steps=2, tpg_scale=4), t=999, seeds=[5])
+    same, _ = forward(
+        exact, x, context, negatives, t=999, seeds=[5],
+        options=options(*METHODS, scale=3, nag_pag_scale=1.5, tpg_scale=2, pag_scale=1.5, three_way_scale=2.5),
+    )  # fmt: skip
+    torch.testing.assert_close(half, same, rtol=1e-9, atol=1e-11)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..layers import Layer
-from ..part import Part, Rows
+from ..part import Part, Rows, raise_first, undo
 from ..schedule import Schedule
 from ..taps import marked
 from .find import Transformer
@@ -74,10 +74,8 @@ class JointRun(Part):
 
     def _remove(self) -> None:
         handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.remove()
-        for tap in self._taps:
-            tap.remove()
+        removals = [tap.remove for tap in self._taps]
+        raise_first(undo(removals if handle is None else [handle.remove, *removals]))
 
     @marked
     def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
