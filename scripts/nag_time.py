@@ -32,14 +32,23 @@ class NagTimeScript(scripts.Script):
         self.infotext_fields, self.paste_field_names = self.panel.paste_fields()
         return controls
 
+    def before_process(self, p, *args):
+        self.front.before(p, args)
+
     def process(self, p, *args):
         self.front.process(p, args)
+
+    def before_process_batch(self, p, *args, **kwargs):
+        self.front.before_batch(p)
 
     def process_before_every_sampling(self, p, *args, **kwargs):
         self.front.before_sampling(p)
 
     def postprocess_batch(self, p, *args, **kwargs):
         self.front.batch_done(p)
+
+    def postprocess_image(self, p, pp, *args):
+        self.front.picture(p, pp.image)
 
     def postprocess(self, p, processed, *args):
         self.front.done(p, processed)

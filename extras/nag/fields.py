@@ -279,6 +279,31 @@ _TABLE = (
     *_scale("three_way", "Three-way", 1.0, 20.0, "NAG on whole predictions, for any model: 1 = off; costs a pass."),
     *_rule("three_way", "Three-way"),
     *_window("three_way", "Three-way"),
+    _switch("map", "Show where it acted", "NAG map", "Adds a picture: where guidance acted, and how strongly."),
+    _number(
+        "handoff_steps",
+        0,
+        (0, 50, 1),
+        "Hand-off steps",
+        "NAG handoff steps",
+        "So many first steps are drawn by the model below: 0 = off, 1.",
+    ),
+    _text(
+        "handoff_checkpoint",
+        "",
+        "Hand-off checkpoint",
+        "NAG handoff checkpoint",
+        "The base model of these steps, by name.",
+        500,
+    ),
+    _number(
+        "handoff_cfg",
+        7.0,
+        (1.0, 30.0, 0.5),
+        "Hand-off CFG",
+        "NAG handoff CFG",
+        "CFG scale of the base model, with the host's negative prompt.",
+    ),
 )
 GROUPS = {  # group -> its title in the panel, in the panel's order
     "nag": "Strength",
@@ -288,6 +313,7 @@ GROUPS = {  # group -> its title in the panel, in the panel's order
     "tpg": "TPG: token perturbation",
     "pag": "PAG and SoftPAG",
     "three_way": "Three-way: NAG on predictions",
+    "handoff": "Hand-off: first steps on a base model",
 }
 _GROUP_OF = {
     **dict.fromkeys(("enabled", "negative", "nag", "scale", "tau", "alpha"), "nag"),
@@ -300,7 +326,7 @@ WINDOWS = ("", *METHODS_WITH_WINDOW)
 def _group(name: str) -> str:
     if name in _GROUP_OF:
         return _GROUP_OF[name]
-    return next((m[:-1] for m in METHODS_WITH_WINDOW if name.startswith(m)), "advanced")
+    return next((m[:-1] for m in (*METHODS_WITH_WINDOW, "handoff_") if name.startswith(m)), "advanced")
 
 
 _EDGES = {w + edge for w in WINDOWS for edge in ("start", "end")}

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from .actmap import ActMap
 from .branches.text import ProjectContexts
 from .joint.run import JointRun
 from .layers import find_denoiser
@@ -67,6 +68,11 @@ class Guidance:
     def set_seeds(self, seeds: Sequence[int]) -> None:
         """The seed of each image, for what is drawn at random. Without it: from the image's first latent."""
         self._seeds = dict(enumerate(map(int, seeds)))
+
+    def map_into(self, actmap: ActMap | None) -> None:
+        """Keep there where the methods in attention space act; the host says what is in each model call."""
+        for run in self.runs:
+            run.state.map = actmap
 
     @property
     def needs_negative(self) -> bool:

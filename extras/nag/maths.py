@@ -23,14 +23,15 @@ def normalized_guidance(
     scale: float,
     tau: float,
     alpha: float,
-    strength: float = 1.0,
+    strength: float | Tensor = 1.0,
 ) -> Tensor:
     """Push the positive attention features away from the negative ones.
 
     ``z_pos``, ``z_neg``: (..., width), heads merged, before the output projection; ``z_neg`` may broadcast.
     ``scale``: s of the reference code, any finite number, 1 = no guidance. ``tau``: >= 0, upper limit of the
     growth of a token's L1 norm (below 1 it shrinks unguided tokens too: settings refuse that).
-    ``alpha``: 0..1, share of the guided features. ``strength``: 0..1, scales (s - 1): the ramp.
+    ``alpha``: 0..1, share of the guided features. ``strength``: 0..1, scales (s - 1): the ramp; a tensor that
+    broadcasts (not checked: that would wait for the device) makes it differ by row or token.
 
     Returns a tensor of the shape and dtype of ``z_pos``. Arithmetic and norms are float32 at least, zero rows
     stay zero, float16 results are limited to the finite range. Exact, bit for bit: s = 1, strength = 0 or
@@ -39,7 +40,7 @@ def normalized_guidance(
     """
     _check(scale, tau, alpha, strength)
     push = strength * (scale - 1.0)
-    if push == 0.0 or alpha == 0.0:
+    if alpha == 0.0 or (not isinstance(push, Tensor) and push == 0.0):
         return z_pos
     wide = torch.promote_types(z_pos.dtype, torch.float32)
     positive = z_pos.to(wide)
@@ -56,7 +57,8 @@ def normalized_guidance(
     return out.to(z_pos.dtype)
 
 
-def _check(scale: float, tau: float, alpha: float, strength: float) -> None:
+def _check(scale: float, tau: float, alpha: float, strength: float | Tensor) -> None:
+    strength = 1.0 if isinstance(strength, Tensor) else strength
     for name, value in (("scale", scale), ("tau", tau), ("alpha", alpha), ("strength", strength)):
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value!r}; allowed: a finite number")

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from .actmap import ActMap
 from .layers import Layer
 from .report import NOTHING_GUIDED, Report
 from .schedule import Resolved, Schedule, lowered_cfg
@@ -30,7 +31,8 @@ class PartState:
     """What hooks read at each call; the part writes it, once per step and model call.
 
     ``changes``: (step, layer index, relative change on the device), read once at the end. ``missed``: layer name ->
-    calls in which the layer was out of reach. ``counting``: False in an extra prediction of another method.
+    calls in which the layer was out of reach. ``counting``: False in an extra prediction of another method. ``map``:
+    of where it acts, if asked for.
     """
 
     strict: bool = False
@@ -40,11 +42,17 @@ class PartState:
     changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
     missed: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
+    map: ActMap | None = None
 
     def note(self, layer: Layer, change: Tensor) -> None:
         """Remember what happened in a layer."""
         if self.counting:
             self.changes.append((self.step, layer.index, change.detach()))
+
+    def draw(self, rows: Sequence[int], out: Tensor, z_pos: Tensor) -> None:
+        """Into the map: features (rows, tokens, width) of the image's tokens, of these rows of the call."""
+        if self.map is not None and self.counting:
+            self.map.add(rows, out, z_pos)
 
     def miss(self, layer: Layer) -> None:
         """The layer could not be reached in this call."""

@@ -71,6 +71,10 @@ class Settings:
     three_way_alpha: float = 0.5
     three_way_start: float = 0.0
     three_way_end: float = 1.0
+    map: bool = False
+    handoff_steps: int = 0
+    handoff_checkpoint: str = ""
+    handoff_cfg: float = 7.0
 
     def __post_init__(self) -> None:
         for name, value in check_values({f.name: getattr(self, f.name) for f in fields(self)}).items():

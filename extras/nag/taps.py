@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from .adaptive import Adaptive
 from .branches import Branch, RowGroup
 from .layers import Layer
 from .maths import normalized_guidance
@@ -35,6 +36,7 @@ class CallState(PartState):
     alpha: float
     groups: list[RowGroup] = field(default_factory=list)
     batch: int = 0  # smallest batch the groups fit into
+    adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
 
 
 def marked(function: F) -> F:
@@ -96,10 +98,12 @@ class Tap:
             where = group.where(z_pos.device)
             rows = z_pos[where]
             z_neg = state.branch.features(layer, seen[where], rows, group)
-            strength = state.strength * layer.strength
+            factor = state.adaptive.factor(layer, group, rows, z_neg, learn=state.counting)
+            strength = factor * (state.strength * layer.strength)
             guided = normalized_guidance(rows, z_neg, state.scale, state.tau, state.alpha, strength)
             moved.append((guided.float() - rows.float()).abs().sum())
             size.append(rows.float().abs().sum())
+            state.draw(group.rows, guided, rows)
             if isinstance(where, slice) and len(group.rows) == z_pos.shape[0]:
                 out = guided
             else:

@@ -11,7 +11,7 @@ CHANGED = {
     "start": 0.17, "end": 0.5, "unit": "steps", "ramp_steps": 2, "cooldown": 0.25, "cooldown_drop": 0.4,
     "layers": "d0-d2,!m0", "empty_negative": "skip", "hires": "second", "skip_uncond": True,
 }  # fmt: skip
-TEXTS = {"heads": "0,2-3", "layers": "d0=0.5,u1"}
+TEXTS = {"heads": "0,2-3", "layers": "d0=0.5,u1", "checkpoint": "beta"}
 
 
 def changed(name, field):
@@ -20,7 +20,7 @@ def changed(name, field):
         return (not field.default) if field.type == "bool" else field.choices[-1]
     if field.type == "str":
         return TEXTS[name.rpartition("_")[2]]
-    return {"start": 0.25, "end": 0.75}.get(name.rpartition("_")[2], field.maximum / 2)
+    return {"start": 0.25, "end": 0.75, "steps": 1}.get(name.rpartition("_")[2], field.maximum / 2)
 
 
 CHANGED |= {name: changed(name, field) for name, field in FIELDS.items() if name not in CHANGED}

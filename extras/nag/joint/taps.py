@@ -172,6 +172,7 @@ class JointTap:
                 goes_on = normalized_guidance(z_pos, negative.z_neg, *rule)
                 moved.append((goes_on.float() - z_pos.float()).abs().sum())
                 size.append(z_pos.float().abs().sum())
+                state.draw(negative.rows, goes_on, z_pos)
                 out = z.clone() if out is z else out
                 out[where, first:end, :width] = goes_on
             if negative.finish is not None:

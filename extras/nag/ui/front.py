@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..fields import SettingsError
 from . import axes, infotext, message, options
 from .arguments import check_count, parse_arguments
+from .gallery import Gallery
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -41,21 +42,42 @@ class FrontDoor:
         self.last = message.NOTHING_YET
 
     @_caught
+    def before(self, p: Any, args: Sequence[object]) -> None:
+        """Before the host chooses a model: a hand-off begins with another one. Errors are told by process()."""
+        p.nag_time_refused = None
+        try:
+            request = parse_arguments(args, axes.values_of(p))
+            if request is not None:
+                self.host.prepare_handoff(p, request.settings)
+        except SettingsError as error:
+            p.nag_time_refused = error
+
+    @_caught
+    def before_batch(self, p: Any) -> None:
+        """A batch begins; the host has not encoded its prompts yet."""
+        if self.host.session_of(p) is not None:
+            self.host.set_cfg(p, on_base=True)
+
+    @_caught
     def process(self, p: Any, args: Sequence[object]) -> None:
         """A job begins. What an earlier one left is undone, guided or not; bad options end in a message."""
         self.host.end_all(p)
+        p.nag_time_gallery = None
         infotext.clear(p.extra_generation_params)
         try:
             request = parse_arguments(args, axes.values_of(p))
             if request is None:
                 self.last = message.off_html()
                 return
+            if getattr(p, "nag_time_refused", None) is not None:
+                raise p.nag_time_refused
             check_count(request, len(p.all_prompts))
         except SettingsError as error:
             self._refuse(p, error)
             return
         infotext.write_settings(request, p)
-        self.host.start(p, request.settings, request.negatives, lambda session: self._ended(p, session))
+        session = self.host.start(p, request.settings, request.negatives, lambda session: self._ended(p, session))
+        p.nag_time_gallery = Gallery(session.map) if session.map is not None else None
 
     @_caught
     def before_sampling(self, p: Any) -> None:
@@ -69,7 +91,15 @@ class FrontDoor:
         """The metadata of this batch's pictures is about to be written."""
         session = self.host.session_of(p)
         if session is not None:
+            self._map(p, session, lambda gallery: gallery.batch_done(len(p.prompts)))
             infotext.write_report(session.passes(), p.extra_generation_params, options.get(options.REPORT))
+
+    @_caught
+    def picture(self, p: Any, image: Any) -> None:
+        """The next picture of the job is ready."""
+        session = self.host.session_of(p)
+        if session is not None:
+            self._map(p, session, lambda gallery: gallery.see(image))
 
     @_caught
     def done(self, p: Any, processed: Any) -> None:
@@ -78,6 +108,7 @@ class FrontDoor:
         if session is None:
             return
         session.end()
+        self._map(p, session, lambda gallery: gallery.append(p, processed))
         passes = session.passes()
         if options.get(options.TELL) or any(report.error or report.warnings for report in passes.values()):
             say(p, processed, message.summary(passes))
@@ -92,6 +123,18 @@ class FrontDoor:
         self.last = message.report_html(passes)
         if any(report.warnings or report.error for report in passes.values()):
             print(f"[NAG Time] {message.summary(passes)}", file=sys.stderr)
+
+    def _map(self, p: Any, session: Any, do: Callable[[Gallery], str | None]) -> None:
+        """Go on with the map, where the job has one; trouble with it is no trouble of the guidance."""
+        gallery = getattr(p, "nag_time_gallery", None)
+        if gallery is None:
+            return
+        try:
+            reason = do(gallery)
+        except Exception as error:
+            reason, p.nag_time_gallery = f"no map: {type(error).__name__}: {error}", None
+        if reason and reason not in session.warnings:
+            session.warnings.append(reason)
 
     def _fail(self, p: Any, error: Exception) -> None:
         """Tell an error that nobody foresaw wherever it can still be told, whatever else fails."""

@@ -13,13 +13,15 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ...guidance import Guidance
+from ...actmap import ActMap
+from ...guidance import ALL_OFF, Guidance
 from ...methods import NAG
 from ...report import Report, combine
 from ...settings import FIELDS, Settings
 from .closing import attempt, watch_close
 from .families import Family, family_of
 from .grid import Grid, grid_of_call
+from .handoff import METHOD, handoff_of, set_cfg
 from .negative import NegativeEncoder, is_blank, prepare_text
 
 _ATTRIBUTE = "nag_time_session"
@@ -91,6 +93,7 @@ class Session:
         self.reports: dict[str, list[Report]] = {}
         self.warnings: list[str] = []
         self.error: str | None = None
+        self.map = ActMap() if settings.map else None
         self._family: Family | None = None
         self._run: Guidance | None = None
         self._grid: Grid | None = None  # of the pass in progress
@@ -98,6 +101,7 @@ class Session:
         self._encoder = NegativeEncoder()
         self._encoded = 0  # counts encodings
         self._negative: tuple[Any, ...] | None = None  # names the contexts that the run has
+        self._handoff = handoff_of(p)
         self._handle: Any = None
         self._wrapped: tuple[Any, Any] | None = None  # (sampler, its own function)
 
@@ -109,7 +113,11 @@ class Session:
         self._end_pass()
         if self.settings.hires == ("first" if self._hires else "second"):
             return
-        self._load(self.p.sd_model)
+        if self._handoff is None or not self._handoff.on_base(self.p.sd_model):
+            self._load(self.p.sd_model)
+        else:  # guidance begins on the model that takes over
+            self._family = self._family or family_of(self.p.sd_model)
+            set_cfg(self.p, on_base=True)
         sampler = self.p.sampler
         function = sampler.func
         self._wrapped = (sampler, function)
@@ -134,6 +142,7 @@ class Session:
         run = Guidance(self.settings, family.network(sd_model))
         run.project_with(family.project_contexts())
         run.set_seeds(self.p.seeds)
+        run.map_into(self.map)
         if run.needs_negative:
             texts = self._texts_of_batch()
             if texts is None:
@@ -167,7 +176,8 @@ class Session:
         """Nothing of ours is left in the model, the denoiser or the sampler. Never raises."""
         told = self._grid is not None
         self._grid = None
-        error = attempt(self.restore_cfg, self._unwatch_calls, self._unwrap, lambda: self._close_run(told))
+        undo = (self.restore_cfg, self._unwatch_calls, self._unwrap, lambda: set_cfg(self.p, on_base=False))
+        error = attempt(*undo, lambda: self._close_run(told))
         if error is not None:
             self.error = self.error or f"{type(error).__name__}: {error}"
 
@@ -182,18 +192,28 @@ class Session:
     def evaluate(self, params: Any) -> None:
         """Decide strength and CFG, open or close the hooks, expect model calls."""
         self.restore_cfg()
-        if self._run is None or self._grid is None or self._family is None:
+        if self._grid is None or self._family is None:
             return
         denoiser, family = params.denoiser, self._family
+        if self._handoff is not None:
+            on_base = self._handoff.on_base(self.p.sd_model)
+            self._handoff.seen.append((denoiser.step + 1, on_base))
+            if on_base:
+                return
+        elif self._run is None:
+            return
         if family.identity(self.p.sd_model) != self._identity:
             self._change_model(params.x)
         run = self._run
+        assert run is not None
+        if self.map is not None:
+            self.map.whole = _size(params.x)
         run.step_at(self._grid.time_of(denoiser, float(params.sigma.reshape(-1)[0])), key=denoiser.step)
         if run.acting:
             self._expect_calls(run, family, denoiser)
         else:
             self._unwatch_calls()
-        if run.acting or run.cfg_factor != 1.0:
+        if run.acting or run.cfg_factor != 1.0 or self._handoff is not None:
             family.set_cfg(params, self._cfg_scale)
         if self.settings.skip_uncond:
             reason = family.skip_uncond(params)
@@ -216,7 +236,8 @@ class Session:
     def _cfg_scale(self, scale: float) -> float:
         """The CFG scale of this evaluation. The host calls this, so it never raises."""
         try:
-            return scale if self._run is None else self._run.cfg_scale(scale)
+            own = scale if self._handoff is None else self._handoff.cfgs[1]
+            return own if self._run is None else self._run.cfg_scale(own)
         except Exception as error:
             self.fail(error)
             return scale
@@ -253,6 +274,8 @@ class Session:
         except ValueError as error:  # of another extension's making
             self._warn(f"{error}; left unguided")
             rows = []
+        if self.map is not None:
+            self.map.expect(rows, _size(args[0] if args else kwargs["x"]))
         self._run.call(rows)
 
     # -- the end ---
@@ -292,6 +315,9 @@ class Session:
     def passes(self) -> dict[str, Report]:
         """Pass name -> report of all its runs so far; at least one entry, which holds the job's error."""
         result = {name: combine(reports) for name, reports in self.reports.items()} or {"": Report()}
+        if self._handoff is not None:
+            result = {name: report for name, report in result.items() if report.warnings != [ALL_OFF]}
+            result[METHOD] = self._handoff.report(self.p.steps)
         first = next(iter(result.values()))
         first.warnings += [w for w in self.warnings if w not in first.warnings]
         first.error = first.error or self.error
@@ -300,3 +326,8 @@ class Session:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def _size(latent: Any) -> tuple[int, int]:
+    """Height and width."""
+    return int(latent.shape[-2]), int(latent.shape[-1])
