@@ -29,7 +29,7 @@ _HOST_KEYS = ("sampler", "scheduler", "steps", "cfg")
 @dataclass(frozen=True)
 class Preset:
     """``settings``: the options it sets. ``host``: hints (sampler, scheduler, steps, cfg), offered, never
-    forced."""
+    forced. ``match``: what in a model's or LoRA's name suggests it (regular expressions, small letters)."""
 
     name: str
     source: str = ""
@@ -37,6 +37,7 @@ class Preset:
     host: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     builtin: bool = False
+    match: tuple[str, ...] = ()
 
 
 def user_folder() -> Path:
@@ -51,6 +52,11 @@ def list_presets(folder: Path | None = None) -> list[str]:
     if own.is_dir():
         names += sorted(p.stem for p in own.glob("*.json") if _NAME.fullmatch(p.stem) and p.stem not in names)
     return names
+
+
+def load_builtin() -> list[Preset]:
+    """Ours, in the order of the list."""
+    return [_read(path, builtin=True) for path in _builtin().values()]
 
 
 def load_preset(name: str, folder: Path | None = None) -> Preset:
@@ -130,4 +136,5 @@ def _read(path: Path, builtin: bool) -> Preset:
         host=host if isinstance(host, dict) else {},
         settings=check_values(data["settings"]),
         builtin=builtin,
+        match=tuple(data.get("match", ())) if builtin else (),
     )

@@ -102,3 +102,13 @@ def test_a_shared_mapping_is_cleared(draw, engine):
     params = {"NAG scale": "5", "NAG report": {}, "Other": 1}
     infotext.clear(params)
     assert params == {"Other": 1}
+
+
+def test_a_preset_for_the_model_in_use_is_offered_not_applied(draw, engine, monkeypatch):
+    from extras.nag.hosts import webui
+
+    monkeypatch.setattr(webui, "names_in_use", lambda p: ["someXLLightning"])
+    told = draw({"negative": "hat", "scale": 8})
+    assert "NAG scale: 8" in told.texts[0] and "SDXL Lightning" in script_of(engine).front.last
+    draw({"negative": "hat", "scale": 3, "tau": 2.5, "alpha": 0.5})
+    assert "SDXL Lightning" not in script_of(engine).front.last, "it is in use already"

@@ -11,9 +11,12 @@ from html import escape
 from typing import Any, TypeVar
 
 from ..fields import SettingsError
+from ..presetbook import load_preset
+from ..suggest import suggest
 from . import axes, infotext, message, options
 from .arguments import check_count, parse_arguments
 from .gallery import Gallery
+from .markup import Value, note
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -120,9 +123,20 @@ class FrontDoor:
     @_caught
     def _ended(self, p: Any, session: Any) -> None:
         passes = session.passes()
-        self.last = message.report_html(passes)
+        self.last = message.report_html(passes) + self._suggestion(p, session)
         if any(report.warnings or report.error for report in passes.values()):
             print(f"[NAG Time] {message.summary(passes)}", file=sys.stderr)
+
+    def _suggestion(self, p: Any, session: Any) -> str:
+        """A preset made for this model, where another strength was in use."""
+        name = suggest(self.host.names_in_use(p))
+        if not name or not session.settings.nag:
+            return ""
+        preset = load_preset(name)
+        used = session.settings.to_dict()
+        if all(used[field] == preset.settings[field] for field in ("scale", "tau", "alpha")):
+            return ""
+        return note("There is a preset for this model:", Value(name))
 
     def _map(self, p: Any, session: Any, do: Callable[[Gallery], str | None]) -> None:
         """Go on with the map, where the job has one; trouble with it is no trouble of the guidance."""

@@ -3,11 +3,13 @@ that all of them have. What differs between them is in a1111.py and forge.py."""
 
 from .handoff import prepare as prepare_handoff
 from .handoff import set_cfg
+from .names import names_in_use
 from .session import Session, end_all, on_cfg_after_cfg, on_cfg_denoiser, session_of, start
 
 __all__ = [
     "Session",
     "end_all",
+    "names_in_use",
     "on_cfg_after_cfg",
     "on_cfg_denoiser",
     "prepare_handoff",
