@@ -49,6 +49,7 @@ class ForgeFamily:
         self.tiles, self.calls, self.scales, self.prepared = 1, [], [], []
         self.options = None
         self.before_evaluation = lambda denoiser: None
+        self.after_calls = lambda cond, uncond, x, sigma: None
         self.adopt(engine.model)
         monkeypatch.setattr(StudioModel, "apply_model", lambda model, x, t, cond: self.apply_model(model, x, t, cond))
         monkeypatch.setattr(
@@ -129,6 +130,7 @@ class ForgeFamily:
             ):
                 total, weights = sums[kind]
                 sums[kind] = (total + weight * out, weights + weight)
+        self.after_calls(tensor, uncond, x, sigma)
         good, bad = (total / weights for total, weights in (sums[COND], sums[UNCOND]))
         strength = sum(weight for _, weight in conds_list[0])
         denoised = bad + (good - bad) * (scale * strength)

@@ -104,6 +104,20 @@ def test_calls_without_an_account_or_with_another_are_left_alone(draw, forge):
     assert any("3 rows" in warning for warning in guided.report["warnings"])
 
 
+def test_the_unconditional_prediction_under_another_name_is_left_alone(draw, forge, rows):
+    """Self-attention guidance asks for it once more, as if it were conditional."""
+    family = forge()
+    again = []
+
+    def ask(context, x, sigma):
+        options = {"cond_or_uncond": [0], "sigmas": sigma}
+        again.append(family.network(x, sigma, context=context, transformer_options=options))
+
+    family.after_calls = lambda cond, uncond, x, sigma: [ask(uncond, x, sigma), ask(cond, x, sigma)]
+    draw({"negative": "glasses"}, cfg_scale=7, negative_prompt="hat", steps=1)
+    assert rows == [[(1, 0)], [], [(0, 0)]] and len(again) == 2
+
+
 def test_cooldown_lowers_cfg_and_keeps_the_modifiers_of_others(draw, forge, engine):
     window = {"negative": "glasses", "scale": 1, "end": 0.3, "cooldown": 0.7, "cooldown_drop": 0.5}
     expected = draw(window, cfg_scale=7)

@@ -38,8 +38,8 @@ class A1111:
 
         return lambda attn, context: hypernetwork.apply_hypernetworks(_hypernetworks(), context, attn)
 
-    def begin_rows(self, denoiser: Any) -> None:
-        self._rows.begin(conds_list(denoiser))
+    def begin_rows(self, params: Any) -> None:
+        self._rows.begin(conds_list(params.denoiser))
 
     def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
         x = args[0] if args else kwargs["x"]

@@ -27,8 +27,8 @@ class Family(Protocol):
         """What the host does to a context before a layer's keys and values (hypernetworks)."""
         ...
 
-    def begin_rows(self, denoiser: Any) -> None:
-        """An evaluation of the sampler begins: one or several model calls."""
+    def begin_rows(self, params: Any) -> None:
+        """An evaluation of the sampler begins: one or several model calls. ``params``: what on_cfg_denoiser got."""
         ...
 
     def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -37,7 +37,7 @@ class Family(Protocol):
 
     def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:
         """Put ``rule(scale)`` in the place of the CFG scale of this evaluation; the rule is asked with the scale that
-        the host would really apply, also where that is 1. ``params``: what on_cfg_denoiser got."""
+        the host would really apply, also where that is 1."""
         ...
 
     def restore_cfg(self) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ...branches.text import ProjectContexts
 from .rows import chunk_rows
 
@@ -22,6 +25,7 @@ class Forge:
 
     def __init__(self) -> None:
         self._cfg: tuple[dict[str, Any], Any] | None = None  # (options, their own modifiers) while ours is in place
+        self._texts: tuple[Tensor | None, Tensor | None] = None, None  # of this evaluation: cond, uncond
 
     def network(self, sd_model: Any) -> Any:
         return sd_model.forge_objects.unet.model.diffusion_model
@@ -36,15 +40,24 @@ class Forge:
     def project_contexts(self) -> ProjectContexts | None:
         return None  # these hosts have no hypernetworks
 
-    def begin_rows(self, denoiser: Any) -> None:
-        """Each model call brings its own account."""
+    def begin_rows(self, params: Any) -> None:
+        self._texts = _crossattn(params.text_cond), _crossattn(params.text_uncond)
 
     def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
         x = args[0] if args else kwargs["x"]
         options = kwargs.get("transformer_options") or {}
         if "cond_or_uncond" not in options or "sigmas" not in options:
             return []  # a call that is no evaluation of the sampler
+        if 1 not in options["cond_or_uncond"] and self._is_uncond(kwargs.get("context")):
+            return []
         return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), x.shape[0])
+
+    def _is_uncond(self, context: Any) -> bool:
+        """Self-attention guidance asks for the unconditional prediction under the name of the conditional one."""
+        cond, uncond = self._texts
+        if uncond is None or context is None or cond is None:
+            return False
+        return _begins_with(context, uncond) and not _begins_with(context, cond)
 
     def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:
         options = params.denoiser.inner_model.inner_model.forge_objects.unet.model_options
@@ -73,3 +86,11 @@ class Forge:
         from modules import sd_samplers_common
 
         sd_samplers_common.sampling_prepare(sd_model.forge_objects.unet, x=x)
+
+
+def _crossattn(cond: Any) -> Tensor | None:
+    return cond["crossattn"] if isinstance(cond, Mapping) else cond
+
+
+def _begins_with(context: Tensor, text: Tensor) -> bool:
+    return context.shape[1:] == text.shape[1:] and torch.equal(context[0], text[0].to(context))

@@ -210,7 +210,7 @@ class Session:
             self.map.whole = _size(params.x)
         run.step_at(self._grid.time_of(denoiser, float(params.sigma.reshape(-1)[0])), key=denoiser.step)
         if run.acting:
-            self._expect_calls(run, family, denoiser)
+            self._expect_calls(run, family, params)
         else:
             self._unwatch_calls()
         if run.acting or run.cfg_factor != 1.0 or self._handoff is not None:
@@ -220,14 +220,15 @@ class Session:
             if reason:
                 self._warn(f"'{FIELDS['skip_uncond'].label}' has no effect: {reason}")
 
-    def _expect_calls(self, run: Guidance, family: Family, denoiser: Any) -> None:
+    def _expect_calls(self, run: Guidance, family: Family, params: Any) -> None:
         """The model calls of this evaluation are to be guided."""
         if run.needs_negative:
-            key = (self._encoded, family.adapters(self.p.sd_model), self._encoder.place(denoiser.step))
+            step = params.denoiser.step
+            key = (self._encoded, family.adapters(self.p.sd_model), self._encoder.place(step))
             if key != self._negative:
-                run.set_negative(self._encoder.contexts(denoiser.step), key)
+                run.set_negative(self._encoder.contexts(step), key)
                 self._negative = key
-        family.begin_rows(denoiser)
+        family.begin_rows(params)
         if self._handle is None:
             network = family.network(self.p.sd_model)
             # before the hooks that the guidance may have there
