@@ -304,6 +304,14 @@ _TABLE = (
         "NAG handoff CFG",
         "CFG scale of the base model, with the host's negative prompt.",
     ),
+    _number(
+        "adaptive",
+        0.0,
+        (0.0, 4.0, 0.1),
+        "Adaptive",
+        "NAG adaptive",
+        "Eases off where positive and negative differ less than at first: 0 = off, 1.",
+    ),
 )
 GROUPS = {  # group -> its title in the panel, in the panel's order
     "nag": "Strength",

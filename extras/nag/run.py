@@ -11,6 +11,7 @@ from collections.abc import Hashable, Sequence
 
 from torch import Tensor, nn
 
+from .adaptive import Adaptive
 from .branches import RowGroup
 from .branches.text import ProjectContexts, TextBranch
 from .layers import Layer, LayerError, find_layers, select
@@ -50,6 +51,7 @@ class Run(Part):
         self.leftovers = remove_leftovers(model) if layers is None else 0
         rule = (self.how.scale, self.how.tau, self.how.alpha)
         self.state: CallState = CallState(self.branch, *rule, strict=strict)
+        self.state.adaptive = Adaptive(settings.adaptive)
         super().__init__(self.how.name, self.how.schedule, chosen, self.state)
         if resolved is not None:
             self.resolved, self.warnings = resolved, list(resolved.warnings)

@@ -98,7 +98,7 @@ class Tap:
             where = group.where(z_pos.device)
             rows = z_pos[where]
             z_neg = state.branch.features(layer, seen[where], rows, group)
-            factor = state.adaptive.factor(layer, group, rows, z_neg, learn=state.counting)
+            factor = state.adaptive.factor(layer, group.images, rows, z_neg, learn=state.counting)
             strength = factor * (state.strength * layer.strength)
             guided = normalized_guidance(rows, z_neg, state.scale, state.tau, state.alpha, strength)
             moved.append((guided.float() - rows.float()).abs().sum())

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..adaptive import Adaptive
 from ..layers import Layer
 from ..part import Part, Rows, raise_first, undo
 from ..schedule import Schedule
@@ -20,7 +21,8 @@ from .text import TextSource
 
 class JointRun(Part):
     """``layers``: those to guide. ``rule``: s of normalized_guidance, tau, alpha. ``shown``: the user's number behind
-    s. Blocks before the last guided one carry the negative's text; those after it are left alone."""
+    s; ``adaptive``: see Adaptive. Blocks before the last guided one carry the negative's text; those after it are left
+    alone."""
 
     def __init__(
         self,
@@ -32,9 +34,11 @@ class JointRun(Part):
         rule: tuple[float, float, float],
         shown: float,
         strict: bool,
+        adaptive: float = 0.0,
     ):
         scale, tau, alpha = rule
         self.state: JointState = JointState(source=source, scale=scale, tau=tau, alpha=alpha, strict=strict)
+        self.state.adaptive = Adaptive(adaptive)
         super().__init__(method, schedule, layers, self.state)
         self.transformer, self.source, self.shown = transformer, source, shown
         guided = {layer.name: layer for layer in layers}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..adaptive import Adaptive
 from ..layers import Layer
 from ..maths import normalized_guidance
 from ..part import PartState
@@ -56,6 +57,13 @@ class JointState(PartState):
     text_tokens: int = 0
     fresh: bool = True
     lost: bool = False  # a block was out of reach: the negative's text is not known after it
+
+    adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
+
+    @property
+    def images(self) -> dict[int, int]:
+        """Row of the call -> its image."""
+        return dict(self.rows)
 
     @property
     def active(self) -> bool:
@@ -168,7 +176,9 @@ class JointTap:
             where = as_index(negative.rows, z.device)
             z_pos = goes_on = z[where, first:end, :width]
             if layer is not None:
-                rule = (state.scale, state.tau, state.alpha, state.strength * layer.strength)
+                images = [state.images[row] for row in negative.rows]
+                factor = state.adaptive.factor(layer, images, z_pos, negative.z_neg, learn=state.counting)
+                rule = (state.scale, state.tau, state.alpha, factor * (state.strength * layer.strength))
                 goes_on = normalized_guidance(z_pos, negative.z_neg, *rule)
                 moved.append((goes_on.float() - z_pos.float()).abs().sum())
                 size.append(z_pos.float().abs().sum())
