@@ -7,7 +7,7 @@
     const said = {};
     const counted = {};
     const settled = {};
-    let presets = null;
+    const renewed = {};
 
     function find(id) {
         return (typeof gradioApp === "function" ? gradioApp() : document).querySelector("#" + id);
@@ -57,6 +57,14 @@
         press(`nag_time_${tab}_negative_count`);
     }
 
+    // Gradio 3 and 4 leave a slider's number without a name for those who hear the page.
+    function nameNumbers(tab) {
+        for (const input of document.querySelectorAll(`[id^=nag_time_${tab}_] input[type=number]:not([aria-label])`)) {
+            const title = input.closest(".block")?.querySelector("[data-testid=block-info], label span");
+            if (title) input.setAttribute("aria-label", title.firstChild.textContent.trim());
+        }
+    }
+
     // -- what has changed ---
 
     // What the host has written under the picture; null while its progress is shown in that place.
@@ -69,6 +77,7 @@
     function look() {
         for (const tab of TABS) {
             setUpCounter(tab);
+            nameNumbers(tab);
             count(tab);
             const text = log(tab);
             if (text !== null && text !== said[tab]) {
@@ -76,13 +85,21 @@
                 refresh(tab);
             }
         }
-        const changes = Array.from(document.querySelectorAll("[data-nag-time-presets]"),
-            (element) => element.dataset.nagTimePresets).join();
-        if (changes !== presets) {
-            const first = presets === null;
-            presets = changes;
-            if (changes && !first) TABS.forEach((tab) => press(`nag_time_${tab}_preset_renew`));
-        }
+        renew();
+    }
+
+    // Lists of presets as old as the server's start (age 0), or older than another tab's. A page that is still being
+    // set up takes no notice of a click, so it is repeated.
+    function renew() {
+        const ages = TABS.map((tab) => Number(find(`nag_time_${tab}_preset_age [data-nag-time-age]`)?.dataset.nagTimeAge));
+        TABS.forEach((tab, i) => {
+            const old = ages[i] === 0 || ages.some((age) => age > ages[i]);
+            const open = find(`nag_time_${tab}_preset`)?.contains(document.activeElement);
+            if (!old || open || Date.now() - (renewed[tab] ?? 0) < 1000) return;
+            renewed[tab] = Date.now();
+            press(`nag_time_${tab}_preset_renew`);
+            setTimeout(renew, 1100);
+        });
     }
 
     // What a page shows at first was made when the server started.
@@ -90,7 +107,6 @@
         if (settled[tab] !== undefined || !find(`nag_time_${tab}_refresh`)) return;
         settled[tab] = null;
         refresh(tab);
-        press(`nag_time_${tab}_preset_renew`);
     }
 
     // While a slider moves, gradio 3 may get the answers of its plot in any order: ask once more when it rests.

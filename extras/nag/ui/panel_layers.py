@@ -40,22 +40,17 @@ class LayerTable:
                 self.list = gr.Button("List the layers", elem_id=name("layers_list"))
             self.table = gr.HTML("", elem_id=name("layers_table"))
         both: dict[str, Any] = {"inputs": [selector, self.filter], "outputs": [self.said, self.table]}
-        self.list.click(fn=self.listed, **both, **QUIET)
-        self.filter.change(fn=self.listed, **both, **QUIET)
-        selector.change(fn=self.selected, **both, **QUIET)
+        for event in (self.list.click, self.filter.change, selector.change):
+            event(fn=self.listed, **both, **QUIET)
 
     # -- what the events do ---
-
-    def selected(self, selector: str, filter: str) -> list[str]:
-        """[what the selector takes, the table]; nothing while it takes all, as it does at first."""
-        return ["", ""] if selector.strip() == "all" else self.listed(selector, filter)
 
     def listed(self, selector: str, filter: str) -> list[str]:
         """[what the selector takes, or why it cannot be; the table of the layers that the filter lets through]."""
         try:
             layers = list(self.layers_of())
         except LayerError as error:
-            return [note("There are no layers to show:", Value(str(error)), kind="error"), ""]
+            return [note("There are no layers to show:", Value(str(error)), kind="none"), ""]
         kind = "joint" if any(layer.kind == "joint" for layer in layers) else "cross"
         own = [layer for layer in layers if layer.kind == kind]
         taken: dict[str, float] = {}

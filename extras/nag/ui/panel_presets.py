@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from ..fields import FIELDS, SettingsError
+from ..fields import FIELDS, MAX_SIGMA, SettingsError
 from ..settings import Preset, Settings, delete_preset, list_presets, load_preset, save_preset
 from .controls import HIDDEN, QUIET, passing
 from .markup import Value, note, refused
+from .pasting import EDGES
 
 NONE = "(choose)"
 HOST_PARTS = {"sampler": "sampling", "scheduler": "scheduler", "steps": "steps", "cfg": "cfg_scale"}
@@ -20,10 +21,13 @@ _SAVED = [f for f in _SET if f != "negative"]
 
 
 class Presets:
-    """One per tab; ``controls`` are the panel's, by field."""
+    """One per tab; ``controls`` are the panel's, by field.
 
-    def __init__(self) -> None:
-        self.changes = 0  # of the list of own presets; the page's script sees it and renews the list of every tab
+    Beside each tab's list stands a hidden number that tells how new it is: the page's script renews lists that are
+    older than another tab's, or as old as the page.
+    """
+
+    changes = 1  # of own presets since the server was started, in all tabs
 
     def build(self, name: Callable[[str], str]) -> None:
         """The list and what can be done with the chosen one."""
@@ -33,30 +37,31 @@ class Presets:
             self.apply = gr.Button("Apply preset", elem_id=name("preset_apply"))
             self.apply_all = gr.Button("Apply with sampler settings", elem_id=name("preset_apply_all"))
         self.note = gr.HTML("", elem_id=name("preset_note"))
+        self.renew = gr.Button("Renew presets", elem_id=name("preset_renew"), elem_classes=[HIDDEN])
+        self.age = gr.HTML(_age(0), elem_id=name("preset_age"), elem_classes=[HIDDEN])
 
     def build_own(self, name: Callable[[str], str]) -> None:
         """Saving and deleting."""
-        with gr.Row(elem_classes=["nag-time-row"]):
-            self.name = passing(
-                gr.Textbox(
-                    "",
-                    label="Save as own preset",
-                    info="Keeps all options but the negative prompt, and names the sampler settings they go with.",
-                    placeholder="Name",
-                    elem_id=name("preset_name"),
-                )
+        self.name = passing(
+            gr.Textbox(
+                "",
+                label="Save as own preset",
+                info="Keeps all options but the negative prompt, and names the sampler settings they go with.",
+                placeholder="Name",
+                elem_id=name("preset_name"),
             )
+        )
+        with gr.Row(elem_classes=["nag-time-row"]):
             self.save = gr.Button("Save preset", elem_id=name("preset_save"))
             self.delete = gr.Button("Delete chosen preset", elem_id=name("preset_delete"))
         self.own_note = gr.HTML("", elem_id=name("preset_own_note"))
-        self.renew = gr.Button("Renew presets", elem_id=name("preset_renew"), elem_classes=[HIDDEN])
 
     def wire(self, controls: Mapping[str, Any]) -> None:
         """The events that need only our own controls."""
         every = [controls[f] for f in _SET]
         self.apply.click(fn=self.applied, inputs=[self.chosen], outputs=[self.note, *every], **QUIET)
-        self.delete.click(fn=self.deleted, inputs=[self.chosen], outputs=[self.own_note, self.chosen], **QUIET)
-        self.renew.click(fn=self.renewed, inputs=[self.chosen], outputs=[self.chosen], **QUIET)
+        self.delete.click(fn=self.deleted, inputs=[self.chosen], outputs=[self.own_note, *self._list()], **QUIET)
+        self.renew.click(fn=self.renewed, inputs=[self.chosen], outputs=self._list(), **QUIET)
 
     def wire_host(self, controls: Mapping[str, Any], host: Mapping[str, Any]) -> None:
         """The events that read or set controls of the host: ``host``, by the end of their elem_id."""
@@ -77,7 +82,7 @@ class Presets:
         self.save.click(
             fn=saved,
             inputs=[self.name, self.chosen, *ours, *theirs],
-            outputs=[self.own_note, self.chosen, self.name],
+            outputs=[self.own_note, *self._list(), self.name],
             **QUIET,
         )
 
@@ -94,7 +99,7 @@ class Presets:
         except SettingsError as error:
             return [refused(error), *keep]
         values: dict[str, Any] = {f: FIELDS[f].default for f in _SAVED} | preset.settings
-        return [described(preset), *[gr.update(value=values[f]) if f in values else gr.update() for f in _SET]]
+        return [described(preset), *[_update(f, values) for f in _SET]]
 
     def host_updates(self, name: str | None, hints: Mapping[str, Any]) -> list[Any]:
         """[message, an update for each control of the host in ``hints``]: what the preset goes with."""
@@ -113,39 +118,42 @@ class Presets:
         return [text, *[gr.update(value=fit[hint]) if hint in fit else gr.update() for hint in hints]]
 
     def saved(self, name: str, chosen: str | None, values: Sequence[Any], host: Mapping[str, Any]) -> list[Any]:
-        """[message, the renewed list, the name field]. An own preset of that name is replaced where it is the chosen
-        one."""
-        name = (name or "").strip()
+        """[message, the renewed list, its age, the name field]. An own preset of that name is replaced where it is the
+        chosen one."""
+        name, keep = (name or "").strip(), [gr.update()] * 3
         try:
             settings = Settings.parse(dict(zip(_SAVED, values, strict=True))).to_dict()
             kept = {f: settings[f] for f in _SAVED}
             hints = {hint: value for hint, value in host.items() if value is not None}
             save_preset(name, kept, host=hints, replace=name == chosen)
         except SettingsError as error:
-            return [refused(error), gr.update(), gr.update()]
+            return [refused(error), *keep]
         except OSError as error:
-            return [_failed(error), gr.update(), gr.update()]
-        return [self._changed("Saved:", name), _listed(name), gr.update(value="")]
+            return [_failed(error), *keep]
+        Presets.changes += 1
+        return [note("Saved:", Value(name)), *self.renewed(name), gr.update(value="")]
 
     def deleted(self, name: str | None) -> list[Any]:
-        """[message, the renewed list]."""
+        """[message, the renewed list, its age]."""
+        keep = [gr.update()] * 2
         if name in (None, NONE):
-            return [note("Choose a preset first."), gr.update()]
+            return [note("Choose a preset first."), *keep]
         try:
             kept = delete_preset(str(name))
         except SettingsError as error:
-            return [refused(error), gr.update()]
+            return [refused(error), *keep]
         except OSError as error:
-            return [_failed(error), gr.update()]
-        return [self._changed("Deleted; a copy is kept in", kept.name), _listed(NONE)]
+            return [_failed(error), *keep]
+        Presets.changes += 1
+        return [note("Deleted; a copy is kept in", Value(kept.name)), *self.renewed(NONE)]
 
-    def renewed(self, name: str | None) -> Any:
-        """The list as it is now, e.g. after a change in the other tab."""
-        return _listed(name if name in list_presets() else NONE)
+    def renewed(self, name: str | None) -> list[Any]:
+        """[the list as it is now, its age]."""
+        names = list_presets()
+        return [gr.update(choices=[NONE, *names], value=name if name in names else NONE), _age(Presets.changes)]
 
-    def _changed(self, phrase: str, name: str) -> str:
-        self.changes += 1
-        return f'<div data-nag-time-presets="{self.changes}">{note(phrase, Value(name))}</div>'
+    def _list(self) -> list[Any]:
+        return [self.chosen, self.age]
 
 
 def described(preset: Preset) -> str:
@@ -157,8 +165,17 @@ def described(preset: Preset) -> str:
     return note(*parts)
 
 
-def _listed(chosen: str | None) -> Any:
-    return gr.update(choices=[NONE, *list_presets()], value=chosen)
+def _update(field: str, values: Mapping[str, Any]) -> Any:
+    """Sets a control, the ends of windows with the range that their unit has."""
+    if field not in values:
+        return gr.update()
+    if field in EDGES:
+        return gr.update(value=values[field], maximum=MAX_SIGMA if values["unit"] == "sigma" else 1.0)
+    return gr.update(value=values[field])
+
+
+def _age(number: int) -> str:
+    return f'<i data-nag-time-age="{number}"></i>'
 
 
 def _failed(error: OSError) -> str:

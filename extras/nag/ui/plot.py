@@ -9,7 +9,8 @@ from html import escape
 from ..schedule import Resolved, ranges
 from .markup import Value, note, words
 
-_WIDE, _HIGH, _LOW, _HEAD, _FOOT = 480, 64, 14, 12, 14
+_WIDE, _HIGH, _LOW, _HEAD, _FOOT = 400, 64, 14, 12, 14
+_LEFT = 64  # where names stand, if there is more than one method
 _MOST = 200  # bars; beyond, they are less than two units wide
 _NAMED = 30  # steps that are numbered one by one
 
@@ -18,19 +19,20 @@ def schedule_html(methods: Mapping[str, Resolved], scales: Sequence[float], exac
     """Inline SVG and lines of words. ``methods``: by name, on one grid; the first is drawn high, the others low under
     it. ``scales``: the CFG scale of each step, empty where the host tells none. ``exact``: False where the steps only
     stand for the sampler's own."""
-    lanes, top = "", 0
+    lanes, top, several = "", 0, len(methods) > 1
     for name, resolved in methods.items():
         high = _HIGH if not lanes else _LOW
         lanes += f'<g transform="translate(0 {top})">{_lane(resolved, high, scales)}</g>'
-        if len(methods) > 1:
-            lanes += f'<text class="nag-time-lane" x="2" y="{top + 9}">{escape(name)}</text>'
+        if several:
+            lanes += f'<text class="nag-time-lane" x="-6" y="{top + high - 3}">{escape(name)}</text>'
         top += high + 4
     first = next(iter(methods.values()))
     if scales and len(set(scales)) > 1:
         lanes += _line(scales[:_MOST])
-    box = f"0 {-_HEAD} {_WIDE} {_HEAD + top - 4 + _FOOT}"
+    left = _LEFT if several else 0
+    box = f"{-left} {-_HEAD} {left + _WIDE} {_HEAD + top - 4 + _FOOT}"
     drawn = f'<svg viewBox="{box}" aria-hidden="true">{lanes}{_numbers(len(first.times), top - 4)}</svg>'
-    told = "".join(_told(name if len(methods) > 1 else "", resolved) for name, resolved in methods.items())
+    told = "".join(_told(name if several else "", resolved) for name, resolved in methods.items())
     told += _cfg(list(methods.values()), scales)
     if not exact:
         told += note("The sampler's own steps are known when it runs.")
