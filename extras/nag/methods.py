@@ -116,6 +116,22 @@ def parts_of(settings: Settings, model: nn.Module, strict: bool) -> list[Part]:
     return parts
 
 
+def candidates(method: str, model: nn.Module) -> tuple[list[Layer], str]:
+    """(what a method can act on in this model, what it takes by itself, as a selector); ([], "") where it has no
+    layers to choose, or is not for such a model."""
+    layers = find_layers(model)
+    if find_transformer(model) is not None:
+        taken = {NAG: "all", NAG_PAG: late(layers)}.get(method, "")
+        return (layers if taken else []), taken
+    if method == TPG:
+        blocks = find_blocks(model)
+        return blocks, deep_down(blocks)
+    kind, taken = {NAG: ("cross", "all"), NAG_PAG: ("self", middle(layers)), PAG: ("self", middle(layers))}.get(
+        method, ("", "")
+    )
+    return [layer for layer in layers if layer.kind == kind], taken
+
+
 def chosen(selector: str, default: str) -> str:
     """The selector, or the method's own choice for "auto"."""
     return default if selector.strip().lower() == AUTO else selector
