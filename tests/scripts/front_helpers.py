@@ -9,10 +9,14 @@ from extras.nag.taps import count_taps
 
 
 class Picture:
-    """One job's outcome: ``pixels`` (B, H, W, 3), ``texts``, ``comments``, ``report`` (of the API's answer)."""
+    """One job's outcome: ``pixels`` (B, H, W, 3), ``texts``, ``comments``, ``report`` (of the API's answer);
+    ``images``: all that is in the gallery, ``extra`` what is of another size than the first."""
 
     def __init__(self, processed):
-        self.pixels = np.stack([np.asarray(image).astype(int) for image in processed.images])
+        self.images, self.first = list(processed.images), processed.index_of_first_image
+        alike = [image for image in self.images if image.size == self.images[0].size]
+        self.extra = [image for image in self.images if image.size != self.images[0].size]
+        self.pixels = np.stack([np.asarray(image).astype(int) for image in alike])
         self.texts = processed.infotexts
         self.comments = processed.comments
         self.reports = processed.extra_generation_params.get("NAG report", {})
