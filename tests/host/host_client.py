@@ -101,6 +101,8 @@ class Client:
         if nag is not None or args is not None:
             scripts["NAG Time"] = {"args": [nag] if args is None else list(args)}
         body = {**BASE, **fields, "alwayson_scripts": scripts}
+        if fields.get("enable_hr"):
+            body.setdefault("hr_additional_modules", ["Use same choices"])  # Forge fails without; others ignore it
         return self.api("img2img" if "init_images" in fields else "txt2img", body)
 
     def wait(self, seconds: float = 300) -> None:
