@@ -1,14 +1,14 @@
 """diffusers pipelines: ``with guide(pipe, negative="glasses", scale=3) as run: image = pipe("a
 nerd").images[0]``.
 
-Everything the core needs is read at the UNet's own forward: which rows are conditional (the pipeline stacks
-[unconditional, conditional]), and where in the scheduler's grid the call stands.
+Everything the core needs is read at the denoiser's own forward: which rows are conditional, and where in the
+scheduler's grid the call stands. What differs between pipelines is in diffusers_pipes.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -19,8 +19,7 @@ from ..guidance import Guidance
 from ..methods import NAG
 from ..report import Report
 from ..settings import Settings
-
-_GROUPS_UNKNOWN = ("InstructPix2Pix",)  # their batches are stacked in another way
+from .diffusers_pipes import Call, Encoded, pipe_of
 
 
 class NagWarning(UserWarning):
@@ -37,12 +36,7 @@ class Guide:
     def __init__(
         self, pipe: Any, negative: str | Sequence[str], settings: Settings, seeds: Sequence[int] | None = None
     ):
-        unet = getattr(pipe, "unet", None)
-        if unet is None or not hasattr(pipe, "encode_prompt") or not hasattr(pipe, "scheduler"):
-            raise TypeError(f"pipe is {type(pipe).__name__}; allowed: a StableDiffusion or StableDiffusionXL pipeline")
-        if any(name in type(pipe).__name__ for name in _GROUPS_UNKNOWN):
-            raise TypeError(f"pipe is {type(pipe).__name__}; allowed: text to image, image to image, inpainting")
-        self.pipe, self.settings = pipe, settings
+        self.pipe, self.settings, self.kind = pipe, settings, pipe_of(pipe)
         self.negatives = [negative] if isinstance(negative, str) else list(negative)
         if not self.negatives or not all(isinstance(n, str) for n in self.negatives):
             raise ValueError(f"negative is {negative!r}; allowed: a text, or one text per prompt or image")
@@ -53,9 +47,9 @@ class Guide:
         self._grid: Any = None  # the scheduler's timesteps tensor of the generation in progress
         self._times: list[float] = []
         self._calls = 0
-        self._cfg: float | None = None  # the pipeline's own CFG scale while ours is in its place
+        self._restore: Callable[[], None] | None = None  # gives the pipeline its own CFG scale back
         self._handle: Any = None
-        self._encoded: dict[tuple[str, Any], Tensor] = {}
+        self._encoded: dict[str, Encoded] = {}
 
     @property
     def report(self) -> Report:
@@ -71,8 +65,8 @@ class Guide:
 
     def __enter__(self) -> Guide:
         # Layers and selector are checked here, before any picture is begun.
-        Guidance(self.settings, self.pipe.unet, strict=True).close()
-        self._handle = self.pipe.unet.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+        Guidance(self.settings, self.kind.module, strict=True).close()
+        self._handle = self.kind.module.register_forward_pre_hook(self._before_forward, with_kwargs=True)
         return self
 
     def __exit__(
@@ -86,35 +80,39 @@ class Guide:
 
     # -- one generation ---
 
-    def _before_forward(self, unet: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        sample, timestep, prompt = (
-            kwargs[name] if name in kwargs else args[i]
-            for i, name in enumerate(("sample", "timestep", "encoder_hidden_states"))
-        )
+    def _before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         grid = self.pipe.scheduler.timesteps
-        if grid is not self._grid or self._calls >= len(self._times):
-            self._start(grid, timestep)
+        if grid is not self._grid:
+            self.kind.begin()
+        call = self.kind.read(args, kwargs)
+        if not call.again:
+            if grid is not self._grid or self._calls >= len(self._times):
+                self._start(grid, call.time)
+            self._step()
+        run = self._run
+        if run is None or not run.acting:
+            return
+        if run.needs_negative and not run.has_negative:
+            self._set_negative(run, call)
+        run.call([(call.first + image, image) for image in range(call.images)], (args, kwargs))
+
+    def _step(self) -> None:
+        """The next evaluation of the sampler."""
         run = self._run
         assert run is not None
         run.step_at(self._times[self._calls], key=self._calls)
         self._calls += 1
         self._set_cfg(run)
-        guided, size = self._conditional(sample.shape[0])
-        if run.acting:
-            if run.needs_negative and not run.has_negative:
-                run.set_negative(self._negatives(run, size, prompt))
-            run.call([(guided + image, image) for image in range(size)], (args, kwargs))
 
-    def _start(self, grid: Any, timestep: Any) -> None:
+    def _start(self, grid: Any, first: float) -> None:
         """A new generation: its steps are the scheduler's, from the first one the pipeline asks for."""
         self._finish()
         self._encoded.clear()
         every = [float(t) for t in grid.tolist()]
-        first = float(timestep if not isinstance(timestep, Tensor) else timestep.reshape(-1)[0])
         begin = min(range(len(every)), key=lambda i: abs(every[i] - first))
         count = getattr(self.pipe, "_num_timesteps", None) or len(every)
         self._grid, self._times, self._calls = grid, every[begin : begin + count], 0
-        self._run = run = Guidance(self.settings, self.pipe.unet, strict=True)
+        self._run = run = Guidance(self.settings, self.kind.module, strict=True)
         if self.seeds is not None:
             run.set_seeds(self.seeds)
         sigmas = self._sigmas(begin, len(self._times))
@@ -148,97 +146,55 @@ class Guide:
         at = kept.cpu().double()[steps]
         return [float(s) for s in ((1 - at) / at).sqrt().tolist()]
 
-    def _conditional(self, batch: int) -> tuple[int, int]:
-        """(first conditional row, number of images) of a forward with so many rows."""
-        free = bool(self.pipe.do_classifier_free_guidance)
-        parts = 1 + free + bool(getattr(self.pipe, "do_perturbed_attention_guidance", False))
-        if batch % parts:
-            raise ValueError(f"the pipeline sent {batch} rows; expected {parts} equal parts")
-        return (batch // parts if free else 0), batch // parts
-
     # -- the negative ---
 
-    def _negatives(self, run: Guidance, images: int, prompt: Tensor) -> list[Tensor]:
-        """One context (tokens, channels) per image."""
-        if images % len(self.negatives):
-            raise ValueError(f"negative has {len(self.negatives)} texts for {images} images; allowed: one per image")
-        each = images // len(self.negatives)
-        result = []
-        for image in range(images):
-            text = self.negatives[image // each]
-            if not text.strip() and self.settings.empty_negative == "host":
-                if self.pipe.do_classifier_free_guidance:
-                    result.append(prompt[image])  # the pipeline's own negative prompt
-                    continue
-                run.warn("empty negative, and at CFG 1 the pipeline has none: guided against the empty prompt")
-            result.append(self._encode(run, text))
-        return result
+    def _set_negative(self, run: Guidance, call: Call) -> None:
+        """One negative per image, in the encoding of the prompt."""
+        if call.images % len(self.negatives):
+            texts = f"{len(self.negatives)} texts for {call.images} images"
+            raise ValueError(f"negative has {texts}; allowed: one per image")
+        each = call.images // len(self.negatives)
+        found = [self._negative(run, call, image, self.negatives[image // each]) for image in range(call.images)]
+        pooled = [p for _, p in found if p is not None]
+        run.set_negative([context for context, _ in found], pooled=pooled if len(pooled) == len(found) else None)
 
-    def _encode(self, run: Guidance, text: str) -> Tensor:
-        """(tokens, channels), by the pipeline's own encoders; a long text in pieces of 77 tokens, none cut
-        off."""
-        key = (text, getattr(self.pipe, "clip_skip", None))
-        if key not in self._encoded:
-            extra = {} if key[1] is None else {"clip_skip": key[1]}
-            pieces = []
-            for piece in self._pieces(run, text):
-                result = self.pipe.encode_prompt(
-                    piece,
-                    device=self.pipe._execution_device,
-                    num_images_per_prompt=1,
-                    do_classifier_free_guidance=False,
-                    **extra,
-                )
-                pieces.append(result[0][0])
-            self._encoded[key] = torch.cat(pieces)
-        return self._encoded[key]
-
-    def _pieces(self, run: Guidance, text: str) -> list[str]:
-        """The text cut between words so that each piece fits the tokenizers."""
-        tokenizers = [t for t in (getattr(self.pipe, n, None) for n in ("tokenizer", "tokenizer_2")) if t is not None]
-
-        def fits(part: str) -> bool:
-            return all(len(t(part).input_ids) <= t.model_max_length for t in tokenizers)
-
-        if fits(text):
-            return [text]
-        pieces, rest = [], text.split()
-        while rest:
-            low, high = 1, len(rest)
-            while low < high:  # the most words that fit
-                middle = (low + high + 1) // 2
-                low, high = (middle, high) if fits(" ".join(rest[:middle])) else (low, middle - 1)
-            if low == 1 and not fits(rest[0]):
-                run.warn(f"a word of the negative is longer than the text encoder takes, cut: {rest[0][:40]!r}")
-            pieces.append(" ".join(rest[:low]))
-            rest = rest[low:]
-        return pieces
+    def _negative(self, run: Guidance, call: Call, image: int, text: str) -> Encoded:
+        if not text.strip() and self.settings.empty_negative == "host":
+            own = self.kind.own_negative(call, image)
+            if own is not None:
+                return own
+            run.warn("empty negative, and at CFG 1 the pipeline has none: guided against the empty prompt")
+        if text not in self._encoded:
+            self._encoded[text] = self.kind.encode(text, call.text, run.warn)
+        return self._encoded[text]
 
     # -- CFG in the cooldown, and where TPG acts alone ---
 
     def _set_cfg(self, run: Guidance) -> None:
-        """The pipeline reads its CFG scale after the forward. At exactly 1 it would stop splitting the
-        batch."""
+        """The pipeline reads its CFG scale after the forward."""
         self._restore_cfg()
-        free = bool(self.pipe.do_classifier_free_guidance)
-        cfg = float(self.pipe.guidance_scale) if free else 1.0
+        cfg = self.kind.cfg
+        if cfg is None:
+            if run.cfg_factor != 1.0:
+                run.warn("this pipeline's CFG scale cannot be lowered: no cooldown")
+            return
         wanted = run.cfg_scale(cfg)
         if wanted != cfg:
-            self._cfg = self.pipe._guidance_scale
-            self.pipe._guidance_scale = max(1.0 + 1e-6, wanted)
+            self._restore = self.kind.set_cfg(wanted)
 
     def _restore_cfg(self) -> None:
-        if self._cfg is not None:
-            self.pipe._guidance_scale, self._cfg = self._cfg, None
+        restore, self._restore = self._restore, None
+        if restore is not None:
+            restore()
 
 
 def guide(pipe: Any, negative: str | Sequence[str] = "", seeds: Sequence[int] | None = None, **settings: Any) -> Guide:
-    """Guide a StableDiffusion or SDXL pipeline away from ``negative`` while the ``with`` block lasts.
+    """Guide a Stable Diffusion, SDXL, Flux or SD3 pipeline away from ``negative`` while the ``with`` block lasts.
 
     ``negative``: a text, or a list with one per prompt or image. ``settings``: fields of Settings (scale,
     tau, alpha, start, end, ...; tpg_scale, pag_scale, nag=False, ...). ``seeds``: one per image, for the permutations
     of TPG (default: from each image's first noise). Works with and without CFG. An exception in the block removes
-    everything too. Raises SettingsError, LayerError, or TypeError for a pipeline without a UNet. Warnings come as
+    everything too. Raises SettingsError, LayerError, or TypeError for a pipeline that is not known. Warnings come as
     NagWarning.
     """
     text = negative if isinstance(negative, str) else ""

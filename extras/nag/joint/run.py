@@ -82,9 +82,11 @@ class JointRun(Part):
         raise_first(undo(removals if handle is None else [handle.remove, *removals]))
 
     @marked
-    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # a host tells the rows of this call in a hook of its own, before or after this one
-        self.expects(args, kwargs)
+    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
+        # a host tells the rows of this call in a hook of its own, before or after this one; torch gives no kwargs to
+        # a hook that an earlier hook of this very call has removed
+        if kwargs is not None:
+            self.expects(args, kwargs)
 
     def expects(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The arguments of the model call: the negative's text begins anew."""

@@ -109,6 +109,7 @@ class ModelCall:
             for part in self.others:
                 stack.enter_context(part.rerouted(rows))
                 part.expects(*arguments)
+                part.expects(*arguments)
             return tensor_of(self.module.forward(*arguments[0], **arguments[1]))
 
 
