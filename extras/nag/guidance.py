@@ -134,12 +134,13 @@ class Guidance:
         self.w = cfg
         return cfg
 
-    def call(self, rows: Rows, arguments: Arguments | None = None) -> None:
+    def call(self, rows: Rows, arguments: Arguments | None = None, total: int | None = None) -> None:
         """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none.
-        ``arguments``: of the call, by a host that decides in a pre-hook of the denoiser, too late for ours."""
+        ``total``: see Part.call. ``arguments``: of the call, by a host that decides in a pre-hook of the denoiser, too
+        late for ours."""
         self._rows = list(rows)
         for part in self.parts:
-            part.call(rows)
+            part.call(rows, total)
             if arguments is not None:
                 part.expects(*arguments)
         if arguments is not None and any(part.acting for part in self.predictions):

@@ -30,15 +30,16 @@ P = TypeVar("P", bound="Part")
 class PartState:
     """What hooks read at each call; the part writes it, once per step and model call.
 
-    ``changes``: (step, layer index, relative change on the device), read once at the end. ``missed``: layer name ->
-    calls in which the layer was out of reach. ``counting``: False in an extra prediction of another method. ``map``:
-    of where it acts, if asked for.
+    ``total``: rows of the model call, where the host tells. ``changes``: (step, layer index, relative change on the
+    device), read once at the end. ``missed``: layer name -> calls in which the layer was out of reach. ``counting``:
+    False in an extra prediction of another method. ``map``: of where it acts, if asked for.
     """
 
     strict: bool = False
     strength: float = 0.0
     step: int = 0
     counting: bool = True
+    total: int | None = None
     changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
     missed: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
@@ -124,9 +125,11 @@ class Part:
         """True while the current step is guided: hooks are in place, calls are to be told."""
         return self._open
 
-    def call(self, rows: Rows) -> None:
-        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none."""
+    def call(self, rows: Rows, total: int | None = None) -> None:
+        """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none.
+        ``total``: all its rows; a layer that sees another number of them cannot be guided."""
         state = self.state
+        state.total = total
         self._forget_rows()
         if not self._open or state.error is not None or not rows:
             return
@@ -149,14 +152,14 @@ class Part:
     @contextmanager
     def rerouted(self, rows: Rows) -> Iterator[None]:
         """For an extra prediction of another method: act on these rows of its batch, count nothing."""
-        kept = self._rows_in_force()
-        self.state.counting = False
+        kept, total = self._rows_in_force(), self.state.total
+        self.state.counting, self.state.total = False, None
         try:
             if self._open and kept and self.state.error is None:
                 self._plan(rows)
             yield
         finally:
-            self.state.counting = True
+            self.state.counting, self.state.total = True, total
             self._put_back(kept)
 
     def warn(self, text: str) -> None:

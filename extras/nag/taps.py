@@ -79,7 +79,9 @@ class Tap:
             return None
         try:
             z_pos = args[0]
-            if seen is None or seen.shape[:2] != z_pos.shape[:2] or z_pos.shape[0] < state.batch:
+            rows = z_pos.shape[0]
+            fits = rows >= state.batch and rows == (state.total or rows)
+            if seen is None or seen.shape[:2] != z_pos.shape[:2] or not fits:
                 state.miss(self.layer)
                 return None
             return (self._guided(z_pos, seen), *args[1:])

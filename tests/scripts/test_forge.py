@@ -25,9 +25,9 @@ def rows(monkeypatch):
 
     seen, original = [], Run.call
 
-    def watched(self, given):
+    def watched(self, given, total):
         seen.append(list(given))
-        original(self, given)
+        original(self, given, total)
 
     monkeypatch.setattr(Run, "call", watched)
     return seen

@@ -56,6 +56,58 @@ def test_the_unconditional_half_is_untouched(draw, engine, monkeypatch):
     from extras.nag.run import Run
 
     seen = []
-    monkeypatch.setattr(Run, "call", lambda self, rows: seen.append(list(rows)))
+    monkeypatch.setattr(Run, "call", lambda self, rows, total: seen.append(list(rows)))
     draw({"negative": "glasses"}, cfg_scale=7, steps=1, batch_size=2, prompt="a nerd AND a hat")
     assert seen == [[(0, 0), (1, 0), (2, 1), (3, 1)]]
+
+
+@pytest.fixture
+def tiled(monkeypatch):
+    """The denoiser of every picture asks for one half of it after the other, tile-major, as tiled diffusion does."""
+    import torch
+
+    from extras.studio.denoisers import DiscreteDenoiser
+
+    original = DiscreteDenoiser.forward
+
+    def forward(self, x, sigma, cond):
+        n, tiles = len(x), x.chunk(2, dim=3)
+        twice = {key: [torch.cat([part, part]) for part in parts] for key, parts in cond.items()}
+        return torch.cat(original(self, torch.cat(tiles), torch.cat([sigma, sigma]), cond=twice).split(n), dim=3)
+
+    monkeypatch.setattr(DiscreteDenoiser, "forward", forward)
+
+
+def test_every_tile_is_guided(draw, monkeypatch, tiled):
+    from extras.nag.run import Run
+
+    seen = []
+    monkeypatch.setattr(Run, "call", lambda self, rows, total: seen.append((list(rows), total)))
+    draw({"negative": "glasses"}, cfg_scale=7, steps=1, batch_size=2)
+    assert seen == [([(0, 0), (1, 1), (4, 0), (5, 1)], 8)]
+
+
+def test_tiles_are_guided_like_pictures(draw, tiled):
+    batch = draw({"negative": ["glasses", "hat"], "scale": 6}, batch_size=2, cfg_scale=7)
+    for i, negative in enumerate(["glasses", "hat"]):
+        single = draw({"negative": negative, "scale": 6}, seed=7 + i, cfg_scale=7)
+        assert abs(batch.pixels[i] - single.pixels[0]).max() <= 1
+
+
+def test_a_layer_that_cuts_the_batch_is_told_and_left_alone(draw, engine, monkeypatch):
+    """Extensions work through conditional and other rows apart in attn2: whose they are cannot be known in there."""
+    import torch
+
+    plain = draw(cfg_scale=7)
+    layer = next(m for name, m in engine.model.model.named_modules() if name.endswith("attn2"))
+    original = layer.forward
+
+    def halves(x, encoder_hidden_states=None, **rest):
+        pairs = zip(x.chunk(2), encoder_hidden_states.chunk(2), strict=True)
+        return torch.cat([original(part, encoder_hidden_states=text, **rest) for part, text in pairs])
+
+    monkeypatch.setattr(layer, "forward", halves)
+    report = draw({"negative": "glasses"}, cfg_scale=7).report
+    assert report["calls"] == 4 * (report["layers"] - 1)
+    assert any("1 layers could not be guided" in warning for warning in report["warnings"])
+    assert draw(cfg_scale=7).same(plain, tolerance=1)

@@ -15,6 +15,9 @@ class A1111:
 
     def __init__(self) -> None:
         self._rows = RowCounter()
+        self._asked: Any = None  # the denoiser's model, with a hook of ours in it
+        self._handle: Any = None
+        self._error: Exception | None = None
         self._cfg: tuple[Any, float] | None = None  # (denoiser, its own multiplier) while ours is in place
 
     def network(self, sd_model: Any) -> Any:
@@ -40,10 +43,28 @@ class A1111:
 
     def begin_rows(self, params: Any) -> None:
         self._rows.begin(conds_list(params.denoiser))
+        model = params.denoiser.inner_model  # called once for each call of the host, whatever is made of it inside
+        if model is not self._asked:
+            self.end_rows()
+            self._asked = model
+            self._handle = model.register_forward_pre_hook(self._host_call, with_kwargs=True)
 
-    def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
-        x = args[0] if args else kwargs["x"]
-        return self._rows.take(x.shape[0])
+    def _host_call(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            self._rows.host_call((args[0] if args else kwargs["input"]).shape[0])
+        except Exception as error:  # told by the model call in it
+            self._error = error
+
+    def end_rows(self) -> None:
+        handle, self._handle, self._asked = self._handle, None, None
+        if handle is not None:
+            handle.remove()
+
+    def rows(self, count: int, kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return self._rows.take(count)
 
     def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:
         denoiser = params.denoiser

@@ -31,8 +31,13 @@ class Family(Protocol):
         """An evaluation of the sampler begins: one or several model calls. ``params``: what on_cfg_denoiser got."""
         ...
 
-    def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
-        """(row, image) of the conditional rows of the model call with these arguments."""
+    def rows(self, count: int, kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
+        """(row, image) of the conditional rows of a model call with ``count`` rows and these arguments. ValueError
+        where their roles are not known."""
+        ...
+
+    def end_rows(self) -> None:
+        """No model call is expected any more. Any number of times."""
         ...
 
     def set_cfg(self, params: Any, rule: Callable[[float], float]) -> None:

@@ -43,14 +43,16 @@ class Forge:
     def begin_rows(self, params: Any) -> None:
         self._texts = _crossattn(params.text_cond), _crossattn(params.text_uncond)
 
-    def rows(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
-        x = args[0] if args else kwargs["x"]
+    def end_rows(self) -> None:
+        self._texts = None, None
+
+    def rows(self, count: int, kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
         options = kwargs.get("transformer_options") or {}
         if "cond_or_uncond" not in options or "sigmas" not in options:
             return []  # a call that is no evaluation of the sampler
         if 1 not in options["cond_or_uncond"] and self._is_uncond(kwargs.get("context")):
             return []
-        return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), x.shape[0])
+        return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), count)
 
     def _is_uncond(self, context: Any) -> bool:
         """Self-attention guidance asks for the unconditional prediction under the name of the conditional one."""

@@ -48,7 +48,8 @@ def grid_of_call(sampler: Any, arguments: Mapping[str, Any], steps: int) -> Grid
             low = arguments.get("sigma_min", inner.sigmas[0])
             count = max(int(arguments.get("n", steps)), 1)
             sigmas = torch.logspace(math.log10(float(high)), math.log10(float(low)), count)
-        used = sigmas[sigmas > 0].float().cpu()
+        used = sigmas[: len(sigmas) - exact].float().cpu()  # the last one given is where the walk ends
+        used = used[used > 0]
         return Grid(tuple(_times(inner, used)), tuple(used.tolist()), exact)
     ascending = arguments.get("timesteps")
     if ascending is None:

@@ -262,6 +262,8 @@ class Session:
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.remove()
+        if self._family is not None:
+            self._family.end_rows()
 
     def _before_forward(self, network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._call(args, kwargs)
@@ -270,14 +272,15 @@ class Session:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._run is None or self._family is None:
             return
+        count = int((args[0] if args else kwargs["x"]).shape[0])
         try:
-            rows = self._family.rows(args, kwargs)
+            rows = self._family.rows(count, kwargs)
         except ValueError as error:  # of another extension's making
             self._warn(f"{error}; left unguided")
             rows = []
         if self.map is not None:
             self.map.expect(rows, _size(args[0] if args else kwargs["x"]))
-        self._run.call(rows)
+        self._run.call(rows, total=count)
 
     # -- the end ---
 
