@@ -47,7 +47,7 @@ class ForgeFamily:
 
         self.engine, self.monkeypatch = engine, monkeypatch
         self.tiles, self.calls, self.scales, self.prepared = 1, [], [], []
-        self.options = None
+        self.options, self.own_options = None, {}
         self.before_evaluation = lambda denoiser: None
         self.after_calls = lambda cond, uncond, x, sigma: None
         self.adopt(engine.model)
@@ -144,7 +144,7 @@ class ForgeFamily:
         from modules.sd_samplers_cfg_denoiser import make_condition_dict
 
         n = len(parts)
-        self.options = {"cond_or_uncond": [kind for kind, _, _ in parts], "sigmas": sigma}
+        self.options = {**self.own_options, "cond_or_uncond": [kind for kind, _, _ in parts], "sigmas": sigma}
         self.calls.append(self.options["cond_or_uncond"])
         cond = make_condition_dict(torch.cat([context for _, context, _ in parts]), torch.cat([image_cond] * n))
         return denoiser.inner_model(torch.cat([x] * n), torch.cat([sigma] * n), cond=cond).chunk(n)

@@ -118,6 +118,11 @@ def test_the_unconditional_prediction_under_another_name_is_left_alone(draw, for
     assert rows == [[(1, 0)], [], [(0, 0)]] and len(again) == 2
 
 
+def test_patched_attention_is_said(draw, forge):
+    forge().own_options = {"patches_replace": {"attn2": {("input", 1, 0): lambda q, k, v, options: q}}}
+    assert "(test_forge) changes the attention of 1 layers" in draw(GLASSES).comments
+
+
 def test_cooldown_lowers_cfg_and_keeps_the_modifiers_of_others(draw, forge, engine):
     window = {"negative": "glasses", "scale": 1, "end": 0.3, "cooldown": 0.7, "cooldown_drop": 0.5}
     expected = draw(window, cfg_scale=7)

@@ -110,4 +110,5 @@ def test_a_layer_that_cuts_the_batch_is_told_and_left_alone(draw, engine, monkey
     report = draw({"negative": "glasses"}, cfg_scale=7).report
     assert report["calls"] == 4 * (report["layers"] - 1)
     assert any("1 layers could not be guided" in warning for warning in report["warnings"])
+    assert any("(test_front_rows) changes the attention of 1 layers" in warning for warning in report["warnings"])
     assert draw(cfg_scale=7).same(plain, tolerance=1)

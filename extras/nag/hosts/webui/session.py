@@ -23,6 +23,7 @@ from .families import Family, family_of
 from .grid import Grid, grid_of_call
 from .handoff import METHOD, handoff_of, set_cfg
 from .negative import NegativeEncoder, is_blank, prepare_text
+from .others import clash
 
 _ATTRIBUTE = "nag_time_session"
 _open: list[Session] = []
@@ -101,6 +102,7 @@ class Session:
         self._encoder = NegativeEncoder()
         self._encoded = 0  # counts encodings
         self._negative: tuple[Any, ...] | None = None  # names the contexts that the run has
+        self._looked = False  # at what other extensions have done to the run's layers
         self._handoff = handoff_of(p)
         self._handle: Any = None
         self._wrapped: tuple[Any, Any] | None = None  # (sampler, its own function)
@@ -150,7 +152,7 @@ class Session:
             else:
                 self._encoder.encode(self.p, texts)
                 self._encoded += 1
-        self._run, self._identity, self._negative = run, family.identity(sd_model), None
+        self._run, self._identity, self._negative, self._looked = run, family.identity(sd_model), None, False
 
     def _texts_of_batch(self) -> list[str] | None:
         """One text per image of the batch (or one for all); None where there is nothing to guide away from."""
@@ -272,6 +274,11 @@ class Session:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._run is None or self._family is None:
             return
+        if not self._looked:
+            self._looked = True
+            told = clash([layer for run in self._run.runs for layer in run.layers], kwargs)
+            if told:
+                self._warn(told)
         count = int((args[0] if args else kwargs["x"]).shape[0])
         try:
             rows = self._family.rows(count, kwargs)
