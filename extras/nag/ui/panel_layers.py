@@ -37,7 +37,7 @@ class LayerTable:
                         elem_id=name("layers_filter"),
                     )
                 )
-                self.list = gr.Button("List the layers", elem_id=name("layers_list"))
+                self.list = gr.Button("List the layers", size="sm", elem_id=name("layers_list"))
             self.table = gr.HTML("", elem_id=name("layers_table"))
         both: dict[str, Any] = {"inputs": [selector, self.filter], "outputs": [self.said, self.table]}
         for event in (self.list.click, self.filter.change, selector.change):

@@ -34,8 +34,8 @@ class Presets:
         names = [NONE, *list_presets()]
         self.chosen = passing(gr.Dropdown(names, value=NONE, label="Preset", elem_id=name("preset")))
         with gr.Row(elem_classes=["nag-time-row"]):
-            self.apply = gr.Button("Apply preset", elem_id=name("preset_apply"))
-            self.apply_all = gr.Button("Apply with sampler settings", elem_id=name("preset_apply_all"))
+            self.apply = gr.Button("Apply preset", size="sm", elem_id=name("preset_apply"))
+            self.apply_all = gr.Button("Apply with sampler settings", size="sm", elem_id=name("preset_apply_all"))
         self.note = gr.HTML("", elem_id=name("preset_note"))
         self.renew = gr.Button("Renew presets", elem_id=name("preset_renew"), elem_classes=[HIDDEN])
         self.age = gr.HTML(_age(0), elem_id=name("preset_age"), elem_classes=[HIDDEN])
@@ -52,8 +52,8 @@ class Presets:
             )
         )
         with gr.Row(elem_classes=["nag-time-row"]):
-            self.save = gr.Button("Save preset", elem_id=name("preset_save"))
-            self.delete = gr.Button("Delete chosen preset", elem_id=name("preset_delete"))
+            self.save = gr.Button("Save preset", size="sm", elem_id=name("preset_save"))
+            self.delete = gr.Button("Delete chosen preset", size="sm", elem_id=name("preset_delete"))
         self.own_note = gr.HTML("", elem_id=name("preset_own_note"))
 
     def wire(self, controls: Mapping[str, Any]) -> None:
