@@ -6,6 +6,7 @@ Link this folder's parent into a host's extensions/ beside NAG Time. A request's
     {"where": "model" | "vae" | "nan", "call": 1}                     the host's own part raises or gives NaN
     {"where": "interrupt" | "skip" | "stop", "call": 2}               as the user would, before that evaluation
     {"where": "count"}                                                 counts the calls of our functions
+    {"where": "absent"}                                                the job is made as if NAG Time were not there
 
 GET /nag-faults says what happened in the latest job, and what of ours is in the host now.
 """
@@ -14,8 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import sys
+import time
 
 import gradio as gr
 import numpy as np
@@ -39,18 +42,21 @@ class Faults:
         self.done = False
         self.undo: list = []
         self.random = random.getstate()
+        self.seconds = 0.0  # CPU time of the latest job, in its thread
         self.drew = False  # the latest job took numbers from Python's generator; hosts do so between jobs
 
     @property
     def happened(self) -> bool:
         return self.tracer.fired if self.fault.get("where") == "ours" else self.done
 
-    def begin(self, fault) -> None:
+    def begin(self, p, fault) -> None:
         self.end()
         self.fault = dict(fault) if isinstance(fault, dict) else {}
         self.evaluations, self.done = 0, False
         self.random, self.drew = random.getstate(), False
         where = self.fault.get("where")
+        if where == "absent":
+            self._take_out(p.scripts)
         if where == "vae":
             self._replace(processing, "decode_latent_batch", self._fail)
         if where in ("ours", "count"):
@@ -87,6 +93,16 @@ class Faults:
         self.done = True
         raise HostFault(self.fault["where"])
 
+    def _take_out(self, runner) -> None:
+        """NAG Time's script and callbacks leave the host's lists until the end of the job."""
+        callbacks = [listed for listed in script_callbacks.callback_map.values()]
+        for listed in [runner.alwayson_scripts, *callbacks]:
+            kept = list(listed)
+            listed[:] = [x for x in kept if not is_ours(x)]
+            self.undo.append(lambda listed=listed, kept=kept: listed.__setitem__(slice(None), kept))
+        self.undo.append(lambda: forget_order(runner))
+        forget_order(runner)
+
     def _replace(self, owner, name, by) -> None:
         own = getattr(owner, name)
         setattr(owner, name, by)
@@ -94,6 +110,17 @@ class Faults:
 
 
 faults = Faults()
+
+
+def is_ours(listed) -> bool:
+    """A script, or a registered callback, of NAG Time."""
+    return os.path.basename(getattr(listed, "filename", None) or getattr(listed, "script", "")) == "nag_time.py"
+
+
+def forget_order(runner) -> None:
+    """Hosts keep sorted copies of the lists."""
+    for kept in (runner.callback_map, script_callbacks.ordered_callbacks_map):
+        kept.clear()
 
 
 def network():
@@ -168,10 +195,12 @@ class NagFaults(scripts.Script):
     def before_process(self, p, fault=None, *args):
         if isinstance(fault, str) and fault:
             fault = json.loads(fault)
-        faults.begin(fault)
+        faults.begin(p, fault)
+        faults.seconds = -time.thread_time()
 
     def postprocess(self, p, processed, *args):
         faults.end()
+        faults.seconds += time.thread_time()
         faults.drew = random.getstate() != faults.random
 
 
@@ -180,6 +209,7 @@ def add_routes(demo, app) -> None:
     def tell():
         return {
             "happened": faults.happened,
+            "seconds": faults.seconds,
             "counts": faults.tracer.counts,
             "state": state(),
         }
