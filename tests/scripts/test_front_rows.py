@@ -112,3 +112,10 @@ def test_a_layer_that_cuts_the_batch_is_told_and_left_alone(draw, engine, monkey
     assert any("1 layers could not be guided" in warning for warning in report["warnings"])
     assert any("(test_front_rows) changes the attention of 1 layers" in warning for warning in report["warnings"])
     assert draw(cfg_scale=7).same(plain, tolerance=1)
+
+
+def test_a_patch_that_was_undone_is_no_clash(draw, engine, monkeypatch):
+    """IP-Adapter's undoing leaves the layer's own method on the layer itself."""
+    layer = next(m for name, m in engine.model.model.named_modules() if name.endswith("attn2"))
+    monkeypatch.setattr(layer, "forward", layer.forward)
+    assert not draw({"negative": "glasses"}).report["warnings"]
