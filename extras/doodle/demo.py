@@ -1,5 +1,5 @@
 """`nagtime.py demo`: the same prompts and seeds without NAG, with NAG, with NAG Time; a picture, a table, a JSON
-file."""
+file. With `--methods`, every guidance method, on the student at CFG 1 and on the base model beside CFG."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from extras.nag.schedule import ranges
+
 from .evaluate import PAIRS, Arm, Models, Pair, evaluate
+from .method_arms import GROUPS, base_arms, student_arms
 from .scenes import SIZE
 from .train import MODELS
 
 SEEDS = 6
 FIRST_SEED = 5_000_000
 LABEL, TOP = 190, 30
+STUDENT, BASE = MODELS / "doodle-student.safetensors", MODELS / "doodle-base.safetensors"
 
 
 def load_models(path: Path) -> Models:
@@ -63,48 +67,79 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for demo.png and demo.json (default: here)")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"seeds a prompt, 1 to 64 (default {SEEDS})")
-    parser.add_argument("--ckpt", type=Path, default=MODELS / "doodle-student.safetensors")
+    parser.add_argument("--ckpt", type=Path, default=None, help="another checkpoint than the student")
+    parser.add_argument(
+        "--methods",
+        metavar="NAMES",
+        help=f"all, or some of {', '.join(GROUPS)}, separated by commas; writes methods*.png and methods.json",
+    )
     options = parser.parse_args(argv)
     if not 1 <= options.seeds <= 64:
         parser.error(f"--seeds: {options.seeds} is not possible, allowed: 1 to 64")
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.methods is not None:
+        wanted = [name.strip().lower() for name in options.methods.split(",")]
+        unknown = [name for name in wanted if name not in (*GROUPS, "all")]
+        if unknown:
+            parser.error(f"--methods: {unknown[0]!r} is not known, allowed: all, {', '.join(GROUPS)}")
+        result = methods(options.ckpt, set(GROUPS) if "all" in wanted else set(wanted), options.seeds, options.out)
+    else:
+        result = run(options.ckpt or STUDENT, arms(), options.seeds, options.out / "demo.png")
+        (options.out / "demo.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(json.dumps(result, indent=1) if options.json else "\n\n".join(map(table, result.get("models", [result]))))
+    return 0
+
+
+def run(ckpt: Path, ways: list[Arm], seeds: int, picture: Path) -> dict:
+    """Draw all arms, write their grid; the figures, JSON-ready."""
     began = time.time()
-    models, ways = load_models(options.ckpt), arms()
-    scores, pictures = evaluate(models, ways, range(FIRST_SEED, FIRST_SEED + options.seeds), PAIRS, keep=3)
-    tables = {arm.name: scores[arm.name]["all"].table() for arm in ways}
-    per_pair = {arm.name: {p.object: scores[arm.name][p.object].table() for p in PAIRS} for arm in ways}
-    settings = {arm.name: {"nag": arm.nag, "cfg": arm.cfg} for arm in ways}
-    result = {
-        "checkpoint": options.ckpt.name,
-        "seeds": options.seeds,
+    models = load_models(ckpt)
+    scores, pictures = evaluate(models, ways, range(FIRST_SEED, FIRST_SEED + seeds), PAIRS, keep=3)
+    grid(pictures, PAIRS, [arm.name for arm in ways], min(3, seeds)).save(picture)
+    return {
+        "checkpoint": ckpt.name,
+        "picture": picture.name,
+        "seeds": seeds,
         "first_seed": FIRST_SEED,
-        "arms": tables,
-        "pairs": per_pair,
-        "settings": settings,
+        "arms": {arm.name: scores[arm.name]["all"].table() for arm in ways},
+        "pairs": {arm.name: {p.object: scores[arm.name][p.object].table() for p in PAIRS} for arm in ways},
+        "settings": {arm.name: {"nag": arm.nag, "cfg": arm.cfg} for arm in ways},
         "seconds": round(time.time() - began, 1),
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    shown = min(3, options.seeds)
-    grid(pictures, PAIRS, [a.name for a in ways], shown).save(options.out / "demo.png")
-    (options.out / "demo.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    print(json.dumps(result, indent=1) if options.json else table(result))
-    return 0
+
+
+def methods(ckpt: Path | None, wanted: set[str], seeds: int, out: Path) -> dict:
+    """The methods on student and base (or on another checkpoint, as on the student)."""
+    if ckpt is not None:
+        results = [run(ckpt, student_arms(wanted), seeds, out / "methods.png")]
+    else:
+        results = [
+            run(STUDENT, student_arms(wanted), seeds, out / "methods-student.png"),
+            run(BASE, base_arms(wanted), seeds, out / "methods-base.png"),
+        ]
+    result = {"models": results}
+    (out / "methods.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
 
 
 def table(result: dict) -> str:
     """The result as text."""
+    wide = max(22, *(len(name) + 2 for name in result["arms"]))
     lines = [
-        f"{'arm':22}{'n':>5}{'had it':>8}{'deleted':>9}{'kept':>7}{'clean':>7}{'SSIM':>7}"
-        f"  {'guided steps':14}{'s/picture':>9}"
+        f"{'arm':{wide}}{'n':>5}{'had it':>8}{'deleted':>9}{'kept':>7}{'clean':>7}{'SSIM':>7}"
+        f"  {'guided steps':14}{'s/picture':>9}  mean change"
     ]
     for name, row in result["arms"].items():
-        steps = ", ".join(map(str, row["guided_steps"])) or "–"
+        steps = ranges(row["guided_steps"]) or "–"
         ssim = "–" if row["ssim_outside_object"] is None else f"{row['ssim_outside_object']:.3f}"
+        changes = ", ".join(f"{method} {report['mean_change']:.1%}" for method, report in row["methods"].items())
         lines.append(
-            f"{name:22}{row['n']:>5}{row['present_untreated']:>8.2f}{row['deletion_rate']:>9.2f}{row['subject_kept']:>7.2f}"
-            f"{row['clean']:>7.2f}{ssim:>7}  {steps:14}{row['seconds_per_image']:>9.2f}"
+            f"{name:{wide}}{row['n']:>5}{row['present_untreated']:>8.2f}{row['deletion_rate']:>9.2f}"
+            f"{row['subject_kept']:>7.2f}{row['clean']:>7.2f}{ssim:>7}  {steps:14}{row['seconds_per_image']:>9.2f}"
+            f"  {changes}"
         )
     lines.append(
-        f"deleted, kept, clean: of the pictures that had the object untreated; SSIM outside the object. "
-        f"{result['seconds']} s. demo.png, demo.json written."
+        f"{result['checkpoint']}, {result['picture']}. deleted, kept, clean: of the pictures that had the object "
+        f"untreated; SSIM outside the object. {result['seconds']} s."
     )
     return "\n".join(lines)

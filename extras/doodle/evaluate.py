@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from extras.nag import Settings
-from extras.nag.run import Run
+from extras.nag.guidance import Guidance
+from extras.nag.report import Report, combine
 
 from . import detect, tokenizer
 from .latents import to_pictures
@@ -51,13 +52,16 @@ PAIRS = (
 @dataclass(frozen=True)
 class Arm:
     """A way of guiding. nag: settings of the run or None; negative: None = the pair's object; cfg: with the same
-    negative."""
+    negative, or with ``uncond`` where that is given. untreated: CFG scale of the pictures it is compared with, which
+    have an empty negative."""
 
     name: str
     nag: dict[str, Any] | None = None
     negative: str | dict[str, str] | None = None
     cfg: float = 1.0
     times: Sequence[int] = STUDENT_TIMES
+    uncond: str | None = None
+    untreated: float = 1.0
 
     def negative_of(self, pair: Pair) -> str:
         """What this arm guides away from: the pair's object, one text for all, or one for each object."""
@@ -80,12 +84,19 @@ class Score:
     calls: int = 0
     guided_steps: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    methods: dict[str, Report] = field(default_factory=dict)
 
     def add(self, other: Score) -> None:
         """Take another score's counts in."""
         for name in ("n", "had", "deleted", "kept", "clean", "ssim", "calls", "seconds"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.guided_steps = self.guided_steps or other.guided_steps
+        self.took(other.methods)
+
+    def took(self, methods: dict[str, Report]) -> None:
+        """Add the reports of a run, or of several."""
+        for name, report in methods.items():
+            self.methods[name] = combine([self.methods[name], report] if name in self.methods else [report])
 
     def table(self) -> dict[str, Any]:
         """JSON-ready rates (of the pictures that had the object)."""
@@ -100,6 +111,17 @@ class Score:
             "guided_steps": self.guided_steps,
             "guided_calls_per_image": self.calls / max(1, self.n),
             "seconds_per_image": self.seconds / max(1, self.n),
+            "methods": {
+                name: {
+                    "guided_steps": report.guided_steps,
+                    "layers": report.layers,
+                    "calls": report.calls,
+                    "mean_change": report.mean_change,
+                    "warnings": report.warnings,
+                    "error": report.error,
+                }
+                for name, report in self.methods.items()
+            },
         }
 
 
@@ -122,24 +144,29 @@ def noise(seeds: Sequence[int]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def draw(models: Models, prompt: str, negative: str, seeds: Sequence[int], arm: Arm) -> tuple[np.ndarray, Any]:
-    """Pictures uint8 (n, 128, 128, 3) of one arm, and the run's report (None without NAG)."""
+def draw(
+    models: Models, prompt: str, negative: str, seeds: Sequence[int], arm: Arm
+) -> tuple[np.ndarray, dict[str, Report]]:
+    """Pictures uint8 (n, 128, 128, 3) of one arm, and method -> report ({} where nothing guides)."""
     x = noise(seeds)
     count = len(seeds)
     cond = models.encode([prompt]).expand(count, -1, -1)
-    uncond = models.encode([negative if arm.cfg != 1 else ""]).expand(count, -1, -1)
+    other = negative if arm.uncond is None else arm.uncond
+    uncond = models.encode([other if arm.cfg != 1 else ""]).expand(count, -1, -1)
     if arm.nag is None:
-        return to_pictures(models.vae, ddim(models.unet, x, cond, arm.times, arm.cfg, uncond)), None
-    with Run(Settings.parse({"negative": negative, **arm.nag}), models.unet, strict=True) as run:
+        return to_pictures(models.vae, ddim(models.unet, x, cond, arm.times, arm.cfg, uncond)), {}
+    with Guidance(Settings.parse({"negative": negative, **arm.nag}), models.unet, strict=True) as run:
         run.begin(list(arm.times))
         run.set_negative(models.encode([negative]))
+        run.set_seeds(seeds)
 
-        def before(index: int, t: int, rows: int) -> None:
+        def before(index: int, t: int, rows: int) -> float:
             run.step_at(t)
             run.call([(row, row) for row in range(count)])
+            return run.cfg_scale(arm.cfg)
 
         latents = ddim(models.unet, x, cond, arm.times, arm.cfg, uncond, before)
-    return to_pictures(models.vae, latents), run.report
+    return to_pictures(models.vae, latents), run.reports
 
 
 def ssim_outside(treated: np.ndarray, untreated: np.ndarray, object_: str) -> float:
@@ -170,33 +197,34 @@ def evaluate(models: Models, arms: Sequence[Arm], seeds: Sequence[int], pairs: S
     """All arms on all pairs. Returns ({arm: {"all": Score, object: Score …}}, {(object, arm): the first `keep`
     pictures}).
 
-    The untreated pictures are made once a pair, on the arm's own grid of timesteps and at CFG 1.
+    The untreated pictures are made once a pair, on the arm's own grid of timesteps and at its untreated CFG.
     """
     scores: dict[str, dict[str, Score]] = {arm.name: {"all": Score()} for arm in arms}
     kept: dict[tuple[str, str], np.ndarray] = {}
     for pair in pairs:
-        untreated: dict[tuple[int, ...], np.ndarray] = {}
-        took: dict[tuple[int, ...], float] = {}  # seconds of drawing them
+        untreated: dict[tuple[float, ...], np.ndarray] = {}
+        took: dict[tuple[float, ...], float] = {}  # seconds of drawing them
         for arm in arms:
             total = Score()
             pictures = []
             for start in range(0, len(seeds), BATCH):
                 part = list(seeds[start : start + BATCH])
-                key = (*arm.times, start)
+                key = (arm.untreated, *arm.times, start)
                 if key not in untreated:
+                    plain = Arm("untreated", cfg=arm.untreated, times=arm.times)
                     began = time.perf_counter()
-                    untreated[key] = draw(models, pair.prompt, "", part, Arm("untreated", times=arm.times))[0]
+                    untreated[key] = draw(models, pair.prompt, "", part, plain)[0]
                     took[key] = time.perf_counter() - began
                 began = time.perf_counter()
-                negative = arm.negative_of(pair)
-                if arm.nag is None and arm.cfg == 1:
-                    drawn, report, seconds = untreated[key], None, took[key]
+                if arm.nag is None and arm.cfg == arm.untreated and (arm.cfg == 1 or arm.uncond == ""):
+                    drawn, reports, seconds = untreated[key], {}, took[key]
                 else:
-                    drawn, report = draw(models, pair.prompt, negative, part, arm)
+                    drawn, reports = draw(models, pair.prompt, arm.negative_of(pair), part, arm)
                     seconds = time.perf_counter() - began
                 one = score(drawn, untreated[key], pair)
                 one.seconds = seconds
-                if report is not None:
+                one.took(reports)
+                for report in list(reports.values())[:1]:
                     one.calls, one.guided_steps = report.calls * len(part), report.guided_steps
                 total.add(one)
                 pictures.append(drawn)

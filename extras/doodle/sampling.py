@@ -40,14 +40,15 @@ def ddim(
     times: Sequence[int],
     cfg: float = 1.0,
     uncond: torch.Tensor | None = None,
-    before: Callable[[int, int, int], None] | None = None,
+    before: Callable[[int, int, int], float | None] | None = None,
     keep: Sequence[int] = (),
     end: int = -1,
 ) -> torch.Tensor | tuple[torch.Tensor, dict[int, torch.Tensor]]:
     """DDIM from unit noise x (n, 4, 16, 16) over `times`, then to `end` (−1: clean). Rows of a call: conds, then
     unconds.
 
-    before(index, timestep, rows): called before each model call. keep: timesteps at which the state is also returned.
+    before(index, timestep, rows): called before each model call; may return this step's CFG scale.
+    keep: timesteps at which the state is also returned.
     """
     kept: dict[int, torch.Tensor] = {}
     guided = uncond is not None and cfg != 1.0
@@ -56,12 +57,11 @@ def ddim(
             kept[t] = x.clone()
         both = torch.cat([x, x]) if guided else x
         context = torch.cat([cond, uncond]) if guided else cond
-        if before:
-            before(index, t, len(both))
+        wanted = before(index, t, len(both)) if before else None
         v = unet(both, torch.full((len(both),), t), context).sample.float()
         if guided:
             v_cond, v_uncond = v.chunk(2)
-            v = v_uncond + cfg * (v_cond - v_uncond)
+            v = v_uncond + (cfg if wanted is None else wanted) * (v_cond - v_uncond)
         x0, eps = to_x0_eps(v, x, t)
         alpha, sigma = alpha_sigma(times[index + 1] if index + 1 < len(times) else end)
         x = alpha * x0 + sigma * eps
