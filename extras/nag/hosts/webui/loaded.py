@@ -13,10 +13,10 @@ def loaded_layers() -> Sequence[Layer]:
     """The attention layers of the model in memory; LayerError where there is none, or none that is known. Never
     loads one."""
     model = loaded_model()
-    if model is None:
-        raise LayerError("no model is loaded yet")
     try:
+        if model is None:
+            raise LookupError
         network = family_of(model).network(model)
-    except LookupError as error:
-        raise LayerError(str(error)) from None
+    except LookupError:  # Forge has a model of no use in place of none
+        raise LayerError("no model is loaded yet; making a picture loads it") from None
     return find_layers(network)
