@@ -165,3 +165,18 @@ def test_randomness_is_left_alone(draw, engine):
 
     plain, guided = after(None), after(GLASSES)
     assert torch.equal(plain[0], guided[0]) and plain[1] == guided[1]
+
+
+def test_even_a_failing_close_leaves_no_hook(draw, engine, monkeypatch):
+    from extras.nag.guidance import Guidance
+
+    plain = draw()
+
+    def broken(self):
+        raise RuntimeError("close is broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Guidance, "close", broken)
+        hurt = draw({"negative": "hat", "scale": 8})
+    assert "close is broken" in hurt.texts[0]
+    assert leftovers(engine) == 0 and draw().same(plain)

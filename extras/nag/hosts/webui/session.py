@@ -18,6 +18,7 @@ from ...guidance import ALL_OFF, Guidance
 from ...methods import NAG
 from ...report import Report, combine
 from ...settings import FIELDS, Settings
+from ...taps import remove_leftovers
 from .closing import attempt, watch_close
 from .families import Family, family_of
 from .grid import Grid, grid_of_call
@@ -305,7 +306,11 @@ class Session:
         run, self._run = self._run, None
         if run is None:
             return
-        reports = run.close()
+        try:
+            reports = run.close()
+        except Exception:  # the last way out: whatever it has left in the model
+            remove_leftovers(run.model)
+            raise
         if run.error is not None and not isinstance(run.error, ValueError):
             traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
         if all(report.error for report in reports.values()):
