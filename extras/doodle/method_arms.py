@@ -10,12 +10,12 @@ from .sampling import grid
 GROUPS = ("nag", "nag-pag", "tpg", "pag", "three-way", "together")
 BASE_STEPS, BASE_CFG = 15, 4.0
 ONLY: dict[str, Any] = {"nag": False}
-# These models are small: what acts in the ten middle blocks of SDXL takes all layers here.
-NAG_PAG: dict[str, Any] = {"nag_pag_scale": 3.0, "nag_pag_layers": "all"}
+NAG_PAG: dict[str, Any] = {"nag_pag_scale": 3.0}
 TPG: dict[str, Any] = {"tpg_scale": 3.0}
-PAG: dict[str, Any] = {"pag_scale": 3.0, "pag_layers": "all"}
+# These models are small, one block in the middle: PAG takes all layers here.
+PAG: dict[str, Any] = {"pag_scale": 1.5, "pag_layers": "all"}
 SOFT: dict[str, Any] = {"pag_scale": 3.0, "pag_layers": "all", "pag_beta": 0.5, "pag_heads": "0-1"}
-THREE_WAY: dict[str, Any] = {"three_way_scale": 8.0, "three_way_alpha": 0.65}
+THREE_WAY: dict[str, Any] = {"three_way_scale": 12.0}
 
 
 def student_arms(groups: set[str]) -> list[Arm]:
@@ -36,7 +36,7 @@ def student_arms(groups: set[str]) -> list[Arm]:
         ("pag", Arm("SoftPAG, heads 0-1", nag={**ONLY, **SOFT})),
         ("three-way", Arm("three-way", nag={**ONLY, **THREE_WAY})),
         ("together", Arm("NAG, TPG, PAG", nag={**nag, **TPG, **PAG})),
-        ("together", Arm("all", nag={**nag, **NAG_PAG, **TPG, **PAG, **THREE_WAY, "nag_pag_scale": 1.0})),
+        ("together", Arm("all", nag={**nag, **NAG_PAG, **TPG, **PAG, "three_way_scale": 4.0})),
     ]
     return [Arm("untreated"), *(arm for group, arm in ways if group in groups)]
 
@@ -58,6 +58,6 @@ def base_arms(groups: set[str]) -> list[Arm]:
         ("tpg", way("CFG, TPG and NAG", **nag, **TPG)),
         ("pag", way("CFG and PAG", **ONLY, **PAG)),
         ("three-way", way("CFG and three-way", **ONLY, **THREE_WAY)),
-        ("together", way("all", **nag, **NAG_PAG, **TPG, **PAG, **THREE_WAY)),
+        ("together", way("all", **nag, **NAG_PAG, **TPG, **PAG, three_way_scale=4.0)),
     ]
     return [Arm("CFG", uncond="", **common), *(arm for group, arm in ways if group in groups)]

@@ -156,7 +156,7 @@ def _rule(method: str, title: str) -> list[Field]:
     ]
 
 
-def _perturbed(method: str, title: str, beta: float, help: str) -> list[Field]:
+def _perturbed(method: str, title: str, beta: float, help: str, where: str) -> list[Field]:
     """beta, heads, self-attention layers."""
     return [
         _number(f"{method}_beta", beta, (0.0, 1.0, 0.05), f"{title} beta", f"NAG {_key(title)} beta", help),
@@ -168,7 +168,7 @@ def _perturbed(method: str, title: str, beta: float, help: str) -> list[Field]:
             "all, or numbers 0,3, or a range 0-3.",
             200,
         ),
-        _layers(method, title, "Self-attention layers; auto: the middle of the UNet."),
+        _layers(method, title, f"Self-attention layers; auto: {where}."),
     ]
 
 
@@ -261,7 +261,13 @@ _TABLE = (
     _switch("nag", "NAG", "NAG itself", "NAG in attention space; off: only the methods below.", True),
     *_scale("nag_pag", "NAG-PAG", 0.0, 10.0, "Away from identity attention, no negative prompt: 0 = off, 3."),
     *_rule("nag_pag", "NAG-PAG"),
-    *_perturbed("nag_pag", "NAG-PAG", 1.0, "Identity's share in the negative branch; below 1: soft."),
+    *_perturbed(
+        "nag_pag",
+        "NAG-PAG",
+        1.0,
+        "Identity's share in the negative branch; below 1: soft.",
+        "the middle of the UNet and the way up",
+    ),
     *_window("nag_pag", "NAG-PAG"),
     *_scale("tpg", "TPG", 0.0, 10.0, "Away from a prediction with permuted tokens: 0 = off, 3; costs a pass."),
     _choice(
@@ -274,7 +280,13 @@ _TABLE = (
     _layers("tpg", "TPG", "Transformer blocks; auto: d6-d23 in SDXL, d2-d5 in SD1.5."),
     *_window("tpg", "TPG"),
     *_scale("pag", "PAG", 0.0, 10.0, "Away from a prediction with identity attention: 0 = off, 3; costs a pass."),
-    *_perturbed("pag", "PAG", 1.0, "Identity's share in the perturbed attention: 1 = PAG, 0.5 = SoftPAG."),
+    *_perturbed(
+        "pag",
+        "PAG",
+        1.0,
+        "Identity's share in the perturbed attention: 1 = PAG, 0.5 = SoftPAG.",
+        "the middle of the UNet",
+    ),
     *_window("pag", "PAG"),
     *_scale("three_way", "Three-way", 1.0, 20.0, "NAG on whole predictions, for any model: 1 = off; costs a pass."),
     *_rule("three_way", "Three-way"),

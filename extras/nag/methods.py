@@ -51,7 +51,7 @@ def nag_pag(settings: Settings, layers: list[Layer]) -> Method:
     s = 0 is off (and normalized_guidance's own scale is s + 1)."""
     scale, beta = settings.nag_pag_scale, settings.nag_pag_beta
     heads = parse_heads(settings.nag_pag_heads, "nag_pag_heads")
-    where = chosen(settings.nag_pag_layers, middle(layers))
+    where = chosen(settings.nag_pag_layers, middle_and_up(layers))
     rule = (scale + 1.0, scale, settings.nag_pag_tau, settings.nag_pag_alpha)
     window = settings.schedule("nag_pag_")
     return Method(NAG_PAG, lambda: IdentityBranch(beta, heads, "nag_pag_heads"), *rule, where, "nag_pag_layers", window)
@@ -126,7 +126,7 @@ def candidates(method: str, model: nn.Module) -> tuple[list[Layer], str]:
     if method == TPG:
         blocks = find_blocks(model)
         return blocks, deep_down(blocks)
-    kind, taken = {NAG: ("cross", "all"), NAG_PAG: ("self", middle(layers)), PAG: ("self", middle(layers))}.get(
+    kind, taken = {NAG: ("cross", "all"), NAG_PAG: ("self", middle_and_up(layers)), PAG: ("self", middle(layers))}.get(
         method, ("", "")
     )
     return [layer for layer in layers if layer.kind == kind], taken
@@ -141,6 +141,12 @@ def middle(layers: list[Layer]) -> str:
     """The middle of the UNet, as in the paper of PAG."""
     numbers = [int(layer.notation[1:]) for layer in layers if layer.notation.startswith("m")]
     return f"m0-m{max(numbers)}" if numbers else "all"
+
+
+def middle_and_up(layers: list[Layer]) -> str:
+    """The middle of the UNet and what follows: "middle and later layers", as the seed of NAG-PAG has it."""
+    counts = {layer.notation[0]: int(layer.notation[1:]) for layer in layers}
+    return ",".join(f"{path}0-{path}{counts[path]}" for path in "mu" if path in counts) or "all"
 
 
 def deep_down(blocks: list[Layer]) -> str:

@@ -83,9 +83,9 @@ def test_exported_models_compute_what_was_trained(trained):
     with torch.no_grad():
         a, b = unet(x, t, ours.expand(2, -1, -1)).sample, models.unet(x, t, ours.expand(2, -1, -1)).sample
     assert torch.allclose(a, b, atol=2e-2)
-    pictures, report = draw(models, "a nerd", "glasses", [1, 2], Arm("NAG", nag={"scale": 4.0}))
+    pictures, reports = draw(models, "a nerd", "glasses", [1, 2], Arm("NAG", nag={"scale": 4.0}))
     assert pictures.shape == (2, 128, 128, 3)
-    assert report.calls == 4 * 10
+    assert reports["NAG"].calls == 4 * 10
 
 
 def test_latents_are_whitened(trained, monkeypatch):

@@ -33,7 +33,8 @@ def reference(unet, x, context, negatives, methods, w, s, seeds):
         how["nag"] = (negatives, s.scale, s.tau, s.alpha, dict.fromkeys(cross, 1.0))
     if "NAG-PAG" in methods:
         rule = (s.nag_pag_beta, None, s.nag_pag_scale, s.nag_pag_tau, s.nag_pag_alpha)
-        how["nag_pag"] = (*rule, {f"{MIDDLE}.attn1": 1.0})
+        own = [name.removesuffix(".processor") for name in model.attn_processors if ".attn1." in name]
+        how["nag_pag"] = (*rule, {name: 1.0 for name in own if name.startswith(("mid", "up"))})
 
     def ask(x, context, how, permuted=None):
         return nag_reference.predicted(model, x, 749, context, how, permuted)
