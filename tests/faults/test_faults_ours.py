@@ -21,6 +21,7 @@ UNDOING = {
     "extras.nag.taps:remove",
     "extras.nag.run:_remove",
     "extras.nag.part:_close_hooks",
+    "extras.nag.part:undo",
     "extras.nag.hosts.webui.closing:attempt",
 }
 """What takes the hooks out: where that can never succeed, hooks stay."""

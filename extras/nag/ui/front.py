@@ -152,6 +152,7 @@ class FrontDoor:
 
     def _fail(self, p: Any, error: Exception) -> None:
         """Tell an error that nobody foresaw wherever it can still be told, whatever else fails."""
+        p.nag_time_refused = error  # where the job has not begun, process() tells it again
         with suppress(Exception):
             session = self.host.session_of(p)
             if session is not None:
