@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import struct
 
+from pathlib import Path
+
 import compvis
 import pytest
 import torch
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from extras.studio import architectures, checkpoints
 from extras.studio.checkpoint_files import CheckpointError
 
-from conftest import TOKENIZER  # isort: skip
+TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "tokenizer"
 
 
 @pytest.fixture(scope="module")
