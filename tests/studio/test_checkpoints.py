@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import struct
-
 from pathlib import Path
 
 import compvis
