@@ -98,10 +98,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--speed", type=float, default=1.0, help="multiplies every stage's minutes (0.01 to 10)")
     parser.add_argument("--scenes", type=int, default=SCENES, help="scenes to draw for the base model (64 or more)")
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: all cores)")
+    parser.add_argument("--flux", action="store_true", help="the Flux doodle alone, over OUT's base autoencoder")
     parser.add_argument(
         "--measure", action="store_true", help="train nothing: measure OUT's checkpoints, write MODEL_CARD.md"
     )
     options = parser.parse_args(argv)
+    if options.measure and options.flux:
+        from .flux_card import write as write_flux
+
+        print(write_flux(options.out))
+        return 0
     if options.measure:
         from .card import write
 
@@ -114,6 +120,12 @@ def main(argv: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     began = time.time()
+    if options.flux:
+        from .flux_stages import run
+
+        path = run(options.out, options.state or options.out / ".training" / "flux", options.speed, options.scenes)
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB, {(time.time() - began) / 60:.1f} minutes")
+        return 0
     training = Training(options.state or options.out / ".training", options.speed, options.scenes)
     training.vae()
     training.base()

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from . import captions, scenes, tokenizer
+from .fit import Loss, fit
 from .sampling import STUDENT_TIMES, alpha_sigma, ddim, grid
-from .state import Ema, load_state, rate, save_state
 
 TEACHER_STEPS, TEACHER_CFG = 12, 2.0
 BATCH, PEAK_RATE = 32, 6e-4
@@ -74,42 +74,25 @@ def train(
     files = [load_file(str(f)) for f in sorted(folder.glob("*.safetensors"))]
     states, ids = torch.cat([f["states"] for f in files]), torch.cat([f["ids"] for f in files]).long()
     unet.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=0.01)
-    ema = Ema(unet, 0.998)
-    step, spent = 0, 0.0
-    if state.exists():
-        meta = load_state(state, {"unet": unet, "ema": ema.module}, optimizer)
-        step, spent = meta["step"], meta["minutes"]
-    rng = random.Random(seed + step)
-    began, mean = time.time(), 0.0
     times = [*STUDENT_TIMES, -1]
-    while (now := spent + (time.time() - began) / 60) < minutes:
-        for group in optimizer.param_groups:
-            group["lr"] = rate(now / minutes, PEAK_RATE)
-        picks = [rng.randrange(len(states)) for _ in range(BATCH)]
-        segments = [i % 4 for i in range(BATCH)]
-        x = torch.stack([states[p, s] for p, s in zip(picks, segments, strict=True)]).float()
-        target = torch.stack(
-            [
-                target_v(states[p, s].float(), states[p, s + 1].float(), times[s], times[s + 1])
-                for p, s in zip(picks, segments, strict=True)
-            ]
-        )
-        t = torch.tensor([times[s] for s in segments])
-        with torch.no_grad():
-            context = text(ids[picks])
-        with torch.autocast("cpu", torch.bfloat16):
-            v = unet(x, t, context).sample.float()
-        loss = (v - target).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        ema.update(unet, step)
-        step += 1
-        mean = loss.item() if mean == 0 else 0.99 * mean + 0.01 * loss.item()
-        if step % 50 == 0:
-            say(f"student step {step} loss {mean:.4f} {now:.1f} min", flush=True)
-        if step % 200 == 0:
-            save_state(state, {"unet": unet, "ema": ema.module}, optimizer, {"step": step, "minutes": now})
-    save_state(state, {"unet": unet, "ema": ema.module}, optimizer, {"step": step, "minutes": now})
+
+    def begin(step: int) -> Loss:
+        rng = random.Random(seed + step)
+
+        def loss() -> torch.Tensor:
+            picks = [rng.randrange(len(states)) for _ in range(BATCH)]
+            pairs = [(p, i % 4) for i, p in enumerate(picks)]
+            x = torch.stack([states[p, s] for p, s in pairs]).float()
+            target = torch.stack(
+                [target_v(states[p, s].float(), states[p, s + 1].float(), times[s], times[s + 1]) for p, s in pairs]
+            )
+            t = torch.tensor([times[s] for _, s in pairs])
+            with torch.no_grad():
+                context = text(ids[picks])
+            with torch.autocast("cpu", torch.bfloat16):
+                v = unet(x, t, context).sample.float()
+            return (v - target).square().mean()
+
+        return loss
+
+    fit(state, unet, begin, minutes, name="student", key="unet", peak=PEAK_RATE, average=0.998, say=say)

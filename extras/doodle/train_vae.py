@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from . import arch, scenes
-from .state import Ema, load_state, rate, save_state
+from .fit import Loss, fit
+from .state import load_state
 
 CROP, BATCH = 64, 8
 PICTURES, HELD_OUT = 8000, 64
@@ -79,41 +79,26 @@ def refine(out: Path, joint: Path, minutes: float, seed: int = 1, say=print) -> 
 
 def _fit(vae, parameters, out: Path, minutes: float, peak: float, joint: bool, seed: int, say) -> None:
     torch.manual_seed(seed)
-    optimizer = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.0)
-    ema = Ema(vae, 0.995)
-    step, spent = 0, 0.0
-    if out.exists():
-        meta = load_state(out, {"vae": vae, "ema": ema.module}, optimizer)
-        step, spent = meta["step"], meta["minutes"]
-    rng, picks = np.random.default_rng(seed + step), random.Random(seed + 1 + step)
-    pictures = np.stack([scenes.draw(scenes.random_scene(picks)) for _ in range(PICTURES)])
-    began, mean = time.time(), 0.0
 
-    def save(now: float) -> None:
-        save_state(out, {"vae": vae, "ema": ema.module}, optimizer, {"step": step, "minutes": now})
+    def begin(step: int) -> Loss:
+        rng, picks = np.random.default_rng(seed + step), random.Random(seed + 1 + step)
+        pictures = np.stack([scenes.draw(scenes.random_scene(picks)) for _ in range(PICTURES)])
 
-    while (now := spent + (time.time() - began) / 60) < minutes:
-        x = crops(pictures, rng) if joint else whole(pictures, rng)
-        for group in optimizer.param_groups:
-            group["lr"] = rate(now / minutes, peak)
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.set_grad_enabled(joint):
-                z = vae.encode(x).latent_dist.mean.float()
-            decoded = vae.decode(z + (1.0 if joint else 0.5) * POSTERIOR_STD * torch.randn_like(z)).sample
-        loss = loss_of(decoded, x) + (KL_WEIGHT * z.square().mean() if joint else 0.0)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        ema.update(vae, step)
-        step += 1
-        mean = loss.item() if mean == 0 else 0.98 * mean + 0.02 * loss.item()
-        if step % 50 == 0:
-            say(f"vae step {step} loss {mean:.4f} {now:.1f} min", flush=True)
-        if step % 200 == 0:
-            save(now)
-    save(now)
-    say(f"vae done at step {step}: held-out PSNR {psnr(ema.module, HELD_OUT):.2f} dB", flush=True)
+        def loss() -> torch.Tensor:
+            x = crops(pictures, rng) if joint else whole(pictures, rng)
+            with torch.autocast("cpu", torch.bfloat16):
+                with torch.set_grad_enabled(joint):
+                    z = vae.encode(x).latent_dist.mean.float()
+                decoded = vae.decode(z + (1.0 if joint else 0.5) * POSTERIOR_STD * torch.randn_like(z)).sample
+            return loss_of(decoded, x) + (KL_WEIGHT * z.square().mean() if joint else 0.0)
+
+        return loss
+
+    averaged = fit(
+        out, vae, begin, minutes, name="vae", key="vae", peak=peak, average=0.995, parameters=parameters,
+        weight_decay=0.0, say=say,
+    )  # fmt: skip
+    say(f"vae: held-out PSNR {psnr(averaged, HELD_OUT):.2f} dB", flush=True)
 
 
 @torch.no_grad()
