@@ -311,6 +311,8 @@ class Session:
         except Exception:  # the last way out: whatever it has left in the model
             remove_leftovers(run.model)
             raise
+        if any(report.error for report in reports.values()):
+            remove_leftovers(run.model)  # removing may be what has failed
         if run.error is not None and not isinstance(run.error, ValueError):
             traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
         if all(report.error for report in reports.values()):
