@@ -16,7 +16,7 @@ _KINDS = (  # what the host calls its version -> its name
 )
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("Forge", "skip_uncond"): "Forge leaves the unused half out by itself",
-    ("Forge", "infotext"): "PNG Info reads it; but Forge's API fails on any request with the field infotext, ours or not",
+    ("Forge", "infotext"): "PNG Info reads it; Forge's API fails on any request with the field infotext",
 }
 """(host, what): why it is so. Tests ask for ``what`` by host.differs()."""
 
