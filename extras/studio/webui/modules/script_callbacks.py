@@ -5,8 +5,8 @@ A failing callback is printed and the next one runs: nothing a callback raises r
 
 from __future__ import annotations
 
-import inspect
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,10 @@ ordered_callbacks_map: dict = {}
 
 def _caller() -> str:
     """The file of the first frame outside this module."""
-    for frame in inspect.stack():
-        if frame.filename != __file__:
-            return frame.filename
-    return "unknown file"
+    frame = sys._getframe()
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return frame.f_code.co_filename if frame is not None else "unknown file"
 
 
 def add_callback(callbacks, fun, *, name=None, category="unknown", filename=None) -> None:
