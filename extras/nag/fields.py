@@ -324,6 +324,12 @@ _TABLE = (
         "NAG adaptive",
         "Eases off where positive and negative differ less than at first: 0 = off, 1.",
     ),
+    _switch(
+        "together",
+        "Extra predictions in one call",
+        "NAG together",
+        "TPG, PAG, three-way in the host's own call: faster for small pictures, more memory.",
+    ),
 )
 GROUPS = {  # group -> its title in the panel, in the panel's order
     "nag": "Strength",

@@ -1,19 +1,16 @@
 """All methods of one generation together, with the calls of a Run: what a host creates.
 
-Methods in attention space are Runs; those with an extra prediction are asked in a hook on the denoiser itself, where
-the combined formula (predictions/formula.py) rewrites the conditional rows of its output. A method that fails is
-switched off and says so; the others go on.
+Methods in attention space are Runs; those with an extra prediction are asked when the denoiser has answered
+(predictions/extra.py), where the combined formula (predictions/formula.py) rewrites the conditional rows of its output.
+A method that fails is switched off and says so; the others go on.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Sequence
 from types import TracebackType
-from typing import Any
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .actmap import ActMap
 from .branches.text import ProjectContexts
@@ -21,16 +18,15 @@ from .joint.run import JointRun
 from .layers import find_denoiser
 from .methods import NAG, parts_of
 from .part import Part, Rows, undo
-from .predictions.arguments import Arguments, latent_of, output_with, snapshot
-from .predictions.base import Perturbation, Prediction
-from .predictions.call import Limits, ModelCall
-from .predictions.formula import combined
+from .predictions.arguments import Arguments
+from .predictions.base import Prediction
+from .predictions.extra import ExtraPredictions
 from .predictions.negative import NegativePrediction
 from .predictions.tokens import TokenPerturbation
 from .report import Report
 from .run import Run
 from .settings import Settings
-from .taps import marked, remove_leftovers
+from .taps import remove_leftovers
 
 ALL_OFF = "every method is switched off"
 
@@ -48,14 +44,11 @@ class Guidance:
         self.parts: list[Part] = parts_of(settings, model, strict)
         self.warnings: list[str] = [] if self.parts else [ALL_OFF]
         self.runs = [part for part in self.parts if isinstance(part, (Run, JointRun))]
-        self.predictions = [part for part in self.parts if isinstance(part, Prediction)]
-        self.denoiser = find_denoiser(model) if self.predictions else model
-        self.w = 1.0
-        self._seeds: dict[int, int] = {}
-        self._rows: Rows = []
-        self._arguments: Arguments | None = None
-        self._limits = Limits()
-        self._handles: list[RemovableHandle] = []
+        predictions = [part for part in self.parts if isinstance(part, Prediction)]
+        denoiser = find_denoiser(model) if predictions else model
+        # adaptive strength counts an image's rows, so there each call keeps to its own
+        together = settings.together and settings.adaptive == 0
+        self.extra = ExtraPredictions(denoiser, predictions, self.runs, self._failed, together)
         self._reports: dict[str, Report] | None = None
 
     # -- before sampling ---
@@ -67,7 +60,7 @@ class Guidance:
 
     def set_seeds(self, seeds: Sequence[int]) -> None:
         """The seed of each image, for what is drawn at random. Without it: from the image's first latent."""
-        self._seeds = dict(enumerate(map(int, seeds)))
+        self.extra.seeds = dict(enumerate(map(int, seeds)))
 
     def map_into(self, actmap: ActMap | None) -> None:
         """Keep there where the methods in attention space act; the host says what is in each model call."""
@@ -110,8 +103,8 @@ class Guidance:
         """Once per model evaluation of the sampler, at train timestep ``t``. See Part.step."""
         for part in self.parts:
             part.step_at(t, key)
-        self._rows = []
-        self._watch()
+        self.extra.rows = []
+        self.extra.watch()
 
     @property
     def acting(self) -> bool:
@@ -131,20 +124,20 @@ class Guidance:
         alone = self.settings.tpg_mode == "alone"
         if alone and any(isinstance(part, TokenPerturbation) and part.acting for part in self.parts):
             cfg = 1.0
-        self.w = cfg
+        self.extra.w = cfg
         return cfg
 
     def call(self, rows: Rows, arguments: Arguments | None = None, total: int | None = None) -> None:
         """Before each forward of the model: the conditional rows of its batch as (row, image) pairs; [] for none.
         ``total``: see Part.call. ``arguments``: of the call, by a host that decides in a pre-hook of the denoiser, too
         late for ours."""
-        self._rows = list(rows)
+        self.extra.rows = list(rows)
         for part in self.parts:
             part.call(rows, total)
             if arguments is not None:
                 part.expects(*arguments)
-        if arguments is not None and any(part.acting for part in self.predictions):
-            self._before_forward(self.denoiser, *arguments)
+        if arguments is not None:
+            self.extra.expect(*arguments)
 
     def warn(self, text: str) -> None:
         """Add a warning to the report; the same one once."""
@@ -155,20 +148,20 @@ class Guidance:
         """Guide nothing in this run, for a reason the report tells."""
         for part in self.parts:
             part.skip(reason)
-        self._watch()
+        self.extra.watch()
 
     def skip_negative(self, reason: str) -> None:
         """Leave out the methods that need a negative prompt; the others go on."""
         for part in self.parts:
             if part.needs_negative:
                 part.skip(reason)
-        self._watch()
+        self.extra.watch()
 
     def fail(self, error: BaseException) -> None:
         """Switch everything off for the rest of the run and say why in the report."""
         for part in self.parts:
             part.fail(error)
-        self._watch()
+        self.extra.watch()
 
     @property
     def skipped(self) -> bool:
@@ -185,9 +178,9 @@ class Guidance:
     def close(self) -> dict[str, Report]:
         """Remove everything; method -> its report. Any number of times, at any moment."""
         if self._reports is None:
-            error = undo([self._unwatch, *(part.close for part in self.parts)])
-            if self._limits.whole:
-                self.warn("the model's inputs could not be cut: extra predictions ran on the whole batch")
+            error = undo([self.extra.unwatch, *(part.close for part in self.parts)])
+            for text in self.extra.warnings():
+                self.warn(text)
             if self.leftovers:
                 self.warn(f"{self.leftovers} hooks of an earlier run were still there and have been removed")
             self._reports = self._reports_of()
@@ -222,74 +215,7 @@ class Guidance:
     def _said_by(self, part: Part, text: str) -> str:
         return text if part.method == NAG else f"{part.method}: {text}"
 
-    # -- extra predictions ---
-
-    def _watch(self) -> None:
-        """Hooks on the denoiser exist only in steps in which an extra prediction is made."""
-        if not any(part.acting for part in self.predictions):
-            self._unwatch()
-        elif not self._handles:
-            self._handles = [
-                self.denoiser.register_forward_pre_hook(self._before_forward, with_kwargs=True),
-                self.denoiser.register_forward_hook(self._after_forward, with_kwargs=True),
-            ]
-
-    def _unwatch(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._arguments, self._rows = [], None, []
-
-    @marked
-    def _before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> None:
-        # torch gives no kwargs to a hook that an earlier hook of this very call has removed
-        self._arguments = snapshot(args, kwargs) if self._rows and kwargs is not None else None
-        if self._arguments is not None:
-            self._know_images(self._arguments)
-
-    @marked
-    def _after_forward(self, module: nn.Module, args: tuple[Any, ...], *rest: Any) -> Any:
-        output = rest[-1]
-        arguments, self._arguments = self._arguments, None
-        acting = [part for part in self.predictions if part.acting]
-        if arguments is None or not self._rows or not acting:
-            return None
-        try:
-            call = ModelCall(module, arguments, output, self._rows, self.runs, self._seeds.__getitem__, self._limits)
-            if self.w <= 0:
-                raise ValueError(f"CFG scale {self.w:g}: the conditional prediction does not count")
-        except Exception as error:
-            for part in acting:
-                self._failed(part, error)
-            return None
-        edited = self._edited(call, acting)
-        if edited is None:
-            return None
-        new = call.output.clone()
-        new[call.index] = edited
-        return output_with(output, new)
-
-    def _edited(self, call: ModelCall, acting: Sequence[Prediction]) -> Tensor | None:
-        """c' of the formula, or None where every method has failed."""
-        n: Tensor | None = None
-        pushes: list[Tensor] = []
-        for part in acting:
-            try:
-                if isinstance(part, NegativePrediction):
-                    n = part.guided(call)
-                elif isinstance(part, Perturbation):
-                    pushes.append(part.term(call, self.w))
-            except Exception as error:
-                self._failed(part, error)
-        return combined(call.conditional, n, pushes) if pushes or n is not None else None
-
     def _failed(self, part: Part, error: Exception) -> None:
         if self.strict:
             raise error
         part.fail(error)
-
-    def _know_images(self, arguments: Arguments) -> None:
-        """A seed for every image that has none: a fingerprint of its latent as first seen."""
-        for row, image in self._rows:
-            if image not in self._seeds:
-                latent = latent_of(arguments)[row].detach().float().cpu().contiguous()
-                self._seeds[image] = zlib.crc32(latent.numpy().tobytes())

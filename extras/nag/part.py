@@ -150,10 +150,10 @@ class Part:
         """The arguments of the model call that is about to run, for a method that needs them."""
 
     @contextmanager
-    def rerouted(self, rows: Rows) -> Iterator[None]:
-        """For an extra prediction of another method: act on these rows of its batch, count nothing."""
+    def rerouted(self, rows: Rows, counting: bool = False) -> Iterator[None]:
+        """For an extra prediction of another method: act on these rows of its batch, count nothing unless told to."""
         kept, total = self._rows_in_force(), self.state.total
-        self.state.counting, self.state.total = False, None
+        self.state.counting, self.state.total = counting, None
         try:
             if self._open and kept and self.state.error is None:
                 self._plan(rows)

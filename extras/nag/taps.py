@@ -24,6 +24,7 @@ from .part import PartState
 _MARK = "nag_time_tap"
 _HOOK_TABLES = ("_forward_hooks", "_forward_pre_hooks")
 F = TypeVar("F", bound=Callable[..., Any])
+TextPart = Callable[[Tensor, "slice | Tensor"], "Tensor | None"]  # (queries of rows, which rows) -> features, if known
 
 
 @dataclass
@@ -36,6 +37,7 @@ class CallState(PartState):
     alpha: float
     groups: list[RowGroup] = field(default_factory=list)
     batch: int = 0  # smallest batch the groups fit into
+    mixed: set[int] = field(default_factory=set)  # layers (index) in which the text's part could not be told apart
     adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
 
 
@@ -50,6 +52,7 @@ class Tap:
 
     def __init__(self, layer: Layer, state: CallState):
         self.layer, self.state = layer, state
+        self.text_part: TextPart | None = None  # of z_pos, where others add to it
         self._seen: Tensor | None = None
         self._handles: list[RemovableHandle] = []
 
@@ -98,7 +101,13 @@ class Tap:
         size: list[Tensor] = []
         for group in state.groups:
             where = group.where(z_pos.device)
-            rows = z_pos[where]
+            rows = whole = z_pos[where]
+            if self.text_part is not None:
+                text = self.text_part(seen[where], where)
+                if text is None:
+                    state.mixed.add(layer.index)
+                else:
+                    rows = text
             z_neg = state.branch.features(layer, seen[where], rows, group)
             factor = state.adaptive.factor(layer, group.images, rows, z_neg, learn=state.counting)
             strength = factor * (state.strength * layer.strength)
@@ -106,6 +115,8 @@ class Tap:
             moved.append((guided.float() - rows.float()).abs().sum())
             size.append(rows.float().abs().sum())
             state.draw(group.rows, guided, rows)
+            if rows is not whole:  # what others add keeps its own strength
+                guided = whole + (guided - rows)
             if isinstance(where, slice) and len(group.rows) == z_pos.shape[0]:
                 out = guided
             else:
@@ -125,12 +136,26 @@ def remove_leftovers(model: nn.Module) -> int:
                 del table[key]
                 getattr(module, f"{table_name}_with_kwargs").pop(key, None)
                 found += 1
+        if getattr(vars(module).get("forward"), _MARK, False):
+            unwrap(module)
+            found += 1
     return found
+
+
+def unwrap(module: nn.Module) -> None:
+    """Give a module the ``forward`` back that one of ours (made with functools.wraps) has replaced."""
+    own = getattr(module.forward, "__wrapped__")  # noqa: B009
+    if own == type(module).forward.__get__(module):
+        del module.forward
+    else:
+        module.forward = own
 
 
 def count_taps(model: nn.Module) -> int:
     """Hooks of ours in ``model`` now: 0 whenever no guided step is in progress."""
-    hooks = (hook for m in model.modules() for name in _HOOK_TABLES for hook in getattr(m, name).values())
+    modules = list(model.modules())
+    hooks = [hook for m in modules for name in _HOOK_TABLES for hook in getattr(m, name).values()]
+    hooks += [vars(m).get("forward") for m in modules]
     return sum(bool(getattr(hook, _MARK, False)) for hook in hooks)
 
 

@@ -19,13 +19,19 @@ from torch import Tensor
 _DEEPEST = 8  # containers within containers
 _TEXT = ("encoder_hidden_states", "context")
 _TEXT_PLACE = 2  # (latent, time, text) in UNets
-_TEXT_MASKS = ("encoder_attention_mask",)
+TEXT_MASKS = ("encoder_attention_mask",)
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def snapshot(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
     """A copy of all lists and mappings, not of the tensors: models take their residuals out of the lists given."""
-    return tuple(_walk(a, lambda x: x) for a in args), {k: _walk(v, lambda x: x) for k, v in kwargs.items()}
+    return walked((args, dict(kwargs)), lambda x: x)
+
+
+def walked(arguments: Arguments, leaf: Callable[[Any], Any]) -> Arguments:
+    """New containers, with ``leaf`` applied to what is in them."""
+    args, kwargs = arguments
+    return tuple(_walk(a, leaf) for a in args), {k: _walk(v, leaf) for k, v in kwargs.items()}
 
 
 def batch_of(arguments: Arguments) -> int:
@@ -53,30 +59,32 @@ def take_rows(arguments: Arguments, rows: Sequence[int], batch: int) -> Argument
             return value[index_of(rows, value.device)]
         return value
 
-    args, kwargs = arguments
-    new = tuple(_walk(a, cut) for a in args), {k: _walk(v, cut) for k, v in kwargs.items()}
+    new = walked(arguments, cut)
     for options in (v for k, v in new[1].items() if k == "transformer_options" and isinstance(v, dict)):
         _mark_conditional(options, len(rows), batch)
     return new
 
 
+def text_of(arguments: Arguments, forward: Callable[..., Any]) -> Tensor:
+    """The text of the call, (rows, tokens, channels). ValueError if its place is not known."""
+    args, kwargs = arguments
+    where = _place_of_text(arguments, forward)
+    found: Tensor = kwargs[where] if isinstance(where, str) else args[where]
+    return found
+
+
 def with_text(arguments: Arguments, text: Tensor, forward: Callable[..., Any]) -> Arguments:
     """The same call with another text. ``text``: (rows, tokens, channels). ValueError if the text's place is not
     known."""
+    where, old = _place_of_text(arguments, forward), text_of(arguments, forward)
     args, kwargs = list(arguments[0]), dict(arguments[1])
-    name = next((n for n in _TEXT if isinstance(kwargs.get(n), Tensor)), None)
-    if name is not None:
-        old = kwargs[name]
-        kwargs[name] = text.to(old)
+    if isinstance(where, str):
+        kwargs[where] = text.to(old)
     else:
-        place = _text_place(forward)
-        if len(args) <= place or not isinstance(args[place], Tensor) or args[place].dim() != 3:
-            raise ValueError(f"the model's text is not found; known: {', '.join(_TEXT)}, or its third argument")
-        old = args[place]
-        args[place] = text.to(old)
+        args[where] = text.to(old)
     if old.shape[-1] != text.shape[-1]:
         raise ValueError(f"negative is {text.shape[-1]} wide; this model's text is {old.shape[-1]}")
-    for mask in _TEXT_MASKS:
+    for mask in TEXT_MASKS:
         if isinstance(kwargs.get(mask), Tensor):
             kwargs[mask] = None
     ids = kwargs.get("txt_ids")
@@ -143,9 +151,17 @@ def _mark_conditional(options: dict[str, Any], rows: int, batch: int) -> None:
         options["cond_indices"], options["uncond_indices"] = list(range(rows)), []
 
 
-def _text_place(forward: Callable[..., Any]) -> int:
+def _place_of_text(arguments: Arguments, forward: Callable[..., Any]) -> str | int:
+    """The text's name, or its place among the arguments without one."""
+    args, kwargs = arguments
+    name = next((n for n in _TEXT if isinstance(kwargs.get(n), Tensor)), None)
+    if name is not None:
+        return name
     try:
         names = list(inspect.signature(forward).parameters)
     except (TypeError, ValueError):
-        return _TEXT_PLACE
-    return next((names.index(n) for n in _TEXT if n in names), _TEXT_PLACE)
+        names = []
+    place = next((names.index(n) for n in _TEXT if n in names), _TEXT_PLACE)
+    if len(args) <= place or not isinstance(args[place], Tensor) or args[place].dim() != 3:
+        raise ValueError(f"the model's text is not found; known: {', '.join(_TEXT)}, or its third argument")
+    return place

@@ -13,6 +13,7 @@ from ..layers import Layer
 from ..part import Rows
 from ..schedule import Schedule
 from ..taps import marked, projection
+from .arguments import index_of
 from .base import Perturbation, moved
 
 
@@ -36,7 +37,9 @@ class AttentionPerturbation(Perturbation):
     def _neutral(self) -> str:
         return "beta 0 leaves the attention unperturbed and the picture unchanged" if self.beta == 0 else ""
 
-    def _disturb(self, layer: Layer, rows: Rows, seed_of: Callable[[int], int]) -> Sequence[Callable[[], None]]:
+    def _disturb(
+        self, layer: Layer, rows: Rows, total: int, seed_of: Callable[[int], int]
+    ) -> Sequence[Callable[[], None]]:
         state = self.state
         seen: list[Any] = []
 
@@ -47,11 +50,19 @@ class AttentionPerturbation(Perturbation):
         @marked
         def replace(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
             z, values = args[0], seen.pop() if seen else None
-            if not isinstance(values, Tensor) or values.shape != z.shape:
+            if not isinstance(values, Tensor) or values.shape != z.shape or z.shape[0] % total:
                 state.miss(layer)
                 return None
-            perturbed = mixed(z, values, self.beta * layer.strength, self.heads, layer.heads)
-            state.note(layer, moved(perturbed, z))
+            tiles = z.shape[0] // total  # a host may have cut its pictures: the tiles of one follow one another
+            numbers = [row * tiles + tile for row, _ in rows for tile in range(tiles)]
+            at = index_of(numbers, z.device)
+            own = z[at]
+            perturbed = mixed(own, values[at], self.beta * layer.strength, self.heads, layer.heads)
+            state.note(layer, moved(perturbed, own))
+            if len(numbers) < z.shape[0]:
+                out = z.clone()
+                out[at] = perturbed
+                return (out, *args[1:])
             return (perturbed, *args[1:])
 
         # before any guidance in this layer: that then acts on the perturbed attention as on the model's own

@@ -62,25 +62,29 @@ class Perturbation(Prediction):
     def term(self, call: ModelCall, w: float) -> Tensor:
         """(gamma / w) (t - p) of the formula, for the call's conditional rows."""
         t = call.conditional
-        p = call.ask(range(len(call.rows)), lambda rows: self._perturbed(rows, call.seed_of))
+        p = call.answers.get(self)
+        if p is None:
+            p = call.ask(range(len(call.rows)), lambda rows, total: self.perturbed(rows, total, call.seed_of))
         term = push(t, p, self.scale * self.state.strength, w)
         self.note_effect(t, term)
         return term
 
     @contextmanager
-    def _perturbed(self, rows: Rows, seed_of: Callable[[int], int]) -> Iterator[None]:
-        """Hooks in the layers while the model runs; whatever happens, they are removed."""
+    def perturbed(self, rows: Rows, total: int, seed_of: Callable[[int], int]) -> Iterator[None]:
+        """Hooks in the layers, for these rows of ``total``, while the model runs; they are removed whatever happens."""
         removers: list[Callable[[], None]] = []
         try:
             for layer in self.layers:
-                removers += self._disturb(layer, rows, seed_of)
+                removers += self._disturb(layer, rows, total, seed_of)
             yield
         finally:
             for remove in removers:
                 remove()
 
     @abstractmethod
-    def _disturb(self, layer: Layer, rows: Rows, seed_of: Callable[[int], int]) -> Sequence[Callable[[], None]]:
+    def _disturb(
+        self, layer: Layer, rows: Rows, total: int, seed_of: Callable[[int], int]
+    ) -> Sequence[Callable[[], None]]:
         """Put this layer's hooks in place; returns what removes them."""
 
 

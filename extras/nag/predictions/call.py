@@ -6,7 +6,7 @@ has replaced ``forward`` (ControlNet, offloading) does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..part import Part, Rows
 from .arguments import Arguments, batch_of, index_of, take_rows, tensor_of, with_text
 
-Around = Callable[[Rows], AbstractContextManager[Any]]
+Around = Callable[[Rows, int], AbstractContextManager[Any]]
 
 
 class Limits:
@@ -29,7 +29,7 @@ class Limits:
 
 class ModelCall:
     """``rows``: the conditional (row, image) pairs. ``others``: methods that act inside every prediction. ``seed_of``:
-    image -> the seed of its picture."""
+    image -> the seed of its picture. ``answers``: predictions that came with the host's own call, by part."""
 
     def __init__(
         self,
@@ -40,10 +40,11 @@ class ModelCall:
         others: Sequence[Part],
         seed_of: Callable[[int], int],
         limits: Limits,
+        answers: Mapping[Part, Tensor] | None = None,
     ):
         self.module: Any = module
         self.arguments, self.rows, self.others = arguments, list(rows), others
-        self.seed_of, self.limits = seed_of, limits
+        self.seed_of, self.limits, self.answers = seed_of, limits, dict(answers or {})
         self.batch = batch_of(arguments)
         self.output = tensor_of(output)
         beyond = [row for row, _ in self.rows if not 0 <= row < min(self.batch, self.output.shape[0])]
@@ -58,7 +59,7 @@ class ModelCall:
 
     def ask(self, picked: Sequence[int], around: Around, text: Tensor | None = None) -> Tensor:
         """The model's answer for ``rows[i]``, i in ``picked``, under ``around``, which is told the rows of the batch
-        that will run. ``text``: another text for them, (rows, tokens, channels)."""
+        that will run, and how many it has. ``text``: another text for them, (rows, tokens, channels)."""
         picked = list(picked)
         if self.limits.one_by_one and len(picked) > 1:
             return self._singly(picked, around, text)
@@ -105,10 +106,9 @@ class ModelCall:
         if text is not None:
             arguments = with_text(arguments, text, self.module.forward)
         with ExitStack() as stack:
-            stack.enter_context(around(rows))
+            stack.enter_context(around(rows, batch_of(arguments)))
             for part in self.others:
                 stack.enter_context(part.rerouted(rows))
-                part.expects(*arguments)
                 part.expects(*arguments)
             return tensor_of(self.module.forward(*arguments[0], **arguments[1]))
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..branches.text import TextBranch
+from ..part import Rows
 from ..schedule import Schedule
 from .base import Prediction
 from .call import ModelCall
@@ -42,13 +43,34 @@ class NegativePrediction(Prediction):
     def guided(self, call: ModelCall) -> Tensor:
         """n of the formula, for the call's conditional rows; negatives of one length are asked together."""
         t = call.conditional
-        q = torch.empty_like(t)
-        for group in self._texts.plan(list(enumerate(image for _, image in call.rows))):
-            text = self._texts.contexts_of(group)
-            q[list(group.rows)] = call.ask(group.rows, lambda rows: nullcontext(), text).to(q.dtype)
+        q = call.answers.get(self)
+        if q is None:
+            q = self._asked(call)
         n = normalized_prediction(t, q, self.scale, self.tau, self.alpha, self.state.strength)
         self.note_effect(t, n.float() - t.float())
         return n
+
+    def fits(self, rows: Rows, text: Tensor) -> bool:
+        """True where all negatives of these rows are as long as the prompt's ``text``."""
+        return all(text_of.shape[0] == text.shape[1] for text_of in self._each(rows))
+
+    def texts(self, rows: Rows) -> Tensor:
+        """The negatives of these rows, all of one length: (rows, tokens, channels)."""
+        return torch.stack(self._each(rows))
+
+    def _each(self, rows: Rows) -> list[Tensor]:
+        groups = self._texts.plan(list(enumerate(image for _, image in rows)))
+        each = {
+            row: text for group in groups for row, text in zip(group.rows, self._texts.contexts_of(group), strict=True)
+        }
+        return [each[i] for i in range(len(each))]
+
+    def _asked(self, call: ModelCall) -> Tensor:
+        q = torch.empty_like(call.conditional)
+        for group in self._texts.plan(list(enumerate(image for _, image in call.rows))):
+            text = self._texts.contexts_of(group)
+            q[list(group.rows)] = call.ask(group.rows, lambda rows, total: nullcontext(), text).to(q.dtype)
+        return q
 
     def _clear(self) -> None:
         super()._clear()

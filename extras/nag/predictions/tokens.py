@@ -23,7 +23,9 @@ from .base import Perturbation, moved
 class TokenPerturbation(Perturbation):
     """``layers``: transformer blocks. A block of strength x permutes that share of the tokens among themselves."""
 
-    def _disturb(self, layer: Layer, rows: Rows, seed_of: Callable[[int], int]) -> Sequence[Callable[[], None]]:
+    def _disturb(
+        self, layer: Layer, rows: Rows, total: int, seed_of: Callable[[int], int]
+    ) -> Sequence[Callable[[], None]]:
         state = self.state
 
         @marked
@@ -32,14 +34,16 @@ class TokenPerturbation(Perturbation):
         ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
             name = next((n for n in ("hidden_states", "x") if isinstance(kwargs.get(n), Tensor)), None)
             x = args[0] if args else kwargs.get(name or "")
-            if not isinstance(x, Tensor) or x.dim() != 3 or x.shape[0] <= max(row for row, _ in rows):
+            if not isinstance(x, Tensor) or x.dim() != 3 or x.shape[0] != total:
                 state.miss(layer)
                 return None
             order = torch.arange(x.shape[1]).repeat(x.shape[0], 1)
             for row, image in rows:
                 seed = mix(seed_of(image), state.step, layer.index)
                 order[row] = permutation(x.shape[1], seed, layer.strength)
-            shuffled = x.gather(1, order.to(x.device)[..., None].expand_as(x))
+            if x.is_cuda:  # without pinned memory the copy would wait for the device
+                order = order.pin_memory()
+            shuffled = x.gather(1, order.to(x.device, non_blocking=True)[..., None].expand_as(x))
             at = [row for row, _ in rows]
             state.note(layer, moved(shuffled[at], x[at]))
             return ((shuffled, *args[1:]), kwargs) if args else (args, {**kwargs, str(name): shuffled})
