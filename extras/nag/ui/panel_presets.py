@@ -158,11 +158,11 @@ class Presets:
 
 def described(preset: Preset) -> str:
     """What a preset is for, where its numbers come from, and the host settings it goes with."""
-    parts: list[str] = [preset.note if preset.builtin else Value(preset.note)] if preset.note else []
-    parts += ["Source:", Value(preset.source)] if preset.source else []
-    if preset.host:
-        parts += ["Goes with:", Value(", ".join(f"{hint} {value}" for hint, value in preset.host.items()))]
-    return note(*parts)
+    text = note(preset.note if preset.builtin else Value(preset.note)) if preset.note else ""
+    text += note("Source:", Value(preset.source)) if preset.source else ""
+    hints = {hint: f"{value:g}" if isinstance(value, float) else value for hint, value in preset.host.items()}
+    host = ", ".join(f"{hint} {value}" for hint, value in hints.items())
+    return text + (note("Goes with:", Value(host)) if host else "")
 
 
 def _update(field: str, values: Mapping[str, Any]) -> Any:
