@@ -13,8 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from extras.doodle import scenes
-from extras.lab.metrics import METRICS, Absent, cost, measure_picture, measure_sets, perceptual, sets, zero_shot
-from extras.lab.metrics.extractors import grid
+from extras.lab.metrics import METRICS, Absent, cost, extractors, measure_picture, perceptual, sets, zero_shot
 
 TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "tokenizer"
 SPEC = {"prompt": "a nerd on a pink background", "negative": "glasses", "target": "glasses", "subject": "nerd"}
@@ -42,7 +41,8 @@ def test_deletion_is_conditional_on_the_untreated_picture():
 def test_the_untreated_picture_itself_has_no_comparison():
     found = measure_picture(drawn(True), None, SPEC)
     assert found["present"] == 1
-    assert all(isinstance(found[name], Absent) for name, metric in METRICS.items() if metric.needs_twin)
+    compared = {"deleted", "clean", "lsr", "ssim", "ms_ssim", "lpips", "ssim_background", "lpips_background"}
+    assert all("no untreated picture" in found[name].reason for name in compared)
 
 
 def test_identical_pictures_are_alike_and_a_correct_deletion_costs_no_background():
@@ -205,26 +205,28 @@ def test_diversity_is_within_prompts():
         sets.diversity(table, list("abcd"))
 
 
-def test_sets_are_measured_once_an_arm_and_say_what_is_missing(tmp_path):
-    rows = []
-    for arm, worn in (("untreated", True), ("NAG", False)):
-        for seed in range(20):
-            name = f"{arm}-{seed}.png"
-            drawn(worn, seed).save(tmp_path / name)
-            rows.append(("m", arm, "nerd", seed, f"{arm}{seed}", name))
-    frame = pd.DataFrame(rows, columns=["model", "arm", "pair", "seed", "cell", "image"])
-    found = {(each.arm, each.name): each for each in measure_sets(frame, tmp_path, {"extractor": "grid"})}
-    assert len(found) == 6 and found["NAG", "fid"].value > 0 and "biased" in found["NAG", "fid"].note
-    assert found["untreated", "kid"].value is None and "untreated set" in found["untreated", "kid"].note
-    assert found["NAG", "diversity"].value > 0 and found["NAG", "diversity"].n == 20
-    absent = measure_sets(frame, tmp_path, {"extractor": str(tmp_path / "none")})
-    assert all(each.value is None and "no checkpoint" in each.note for each in absent)
-    assert all(each.value is None for each in measure_sets(frame[frame.seed < 4], tmp_path, {}) if each.name == "fid")
+def test_sets_of_an_arm_against_the_untreated_set(tmp_path):
+    untreated, treated = ([drawn(worn, seed) for seed in range(20)] for worn in (True, False))
+    prompts = ["nerd"] * 20
+    of = {name: metric.per_set for name, metric in METRICS.items() if metric.per_set}
+    assert of["fid"](treated, untreated, None, prompts) > of["fid"](untreated, untreated, None, prompts) - 1e-9 >= -1e-6
+    assert of["kid"](treated, untreated, "grid", prompts) > of["kid"](untreated, untreated, "grid", prompts)
+    assert of["diversity"](treated, [], None, prompts) > 0
+    assert "no untreated set" in of["fid"](untreated, [], None, prompts).reason
+    assert "fewer than" in of["kid"](treated[:4], untreated[:4], None, prompts[:4]).reason
+    assert "differ in size" in of["kid"](treated[:4], untreated, None, prompts[:4]).reason
+    assert "no checkpoint" in of["fid"](treated, untreated, str(tmp_path / "none"), prompts).reason
+    assert "two pictures" in of["diversity"](treated[:2], [], None, ["a", "b"]).reason
+
+
+def test_a_vision_checkpoint_extracts_features(clip):
+    found = extractors.features([drawn(True), drawn(False), drawn(True)], clip)
+    assert found.shape == (3, 8) and (found[0] == found[2]).all() and (found[0] != found[1]).any()
 
 
 def test_the_grid_is_the_mean_colours():
     picture = Image.new("RGB", (16, 16), (255, 0, 51))
-    assert grid([picture])[0].reshape(8, 8, 3)[3, 5] == pytest.approx([1, 0, 0.2])
+    assert extractors.grid(picture).reshape(8, 8, 3)[3, 5] == pytest.approx([1, 0, 0.2])
 
 
 def test_latency_leaves_the_warm_up_out_and_memory_is_the_peak():

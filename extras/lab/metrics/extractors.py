@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,26 @@ from .checkpoints import device, opened, remembered
 from .metric import Absent
 
 GRID, SIDE = "grid", 8
-Extractor = Callable[[Iterable[Image.Image]], np.ndarray]
-"""Pictures -> float32 (n, d)."""
+Extractor = Callable[[Image.Image], np.ndarray]
+"""Picture -> float32 (d,)."""
 
 
-def extractor(name: str) -> Extractor | Absent:
-    """`grid`: mean colours of an 8×8 grid, 192 numbers in 0…1, no weights; else the folder of a vision checkpoint."""
-    return grid if name == GRID else _vision(name)
+def features(pictures: Iterable[Image.Image], name: str) -> np.ndarray | Absent:
+    """Float32 (n, d). name: `grid` (mean colours of an 8×8 grid, 192 numbers in 0…1, no weights) or the folder of a
+    vision checkpoint."""
+    extract: Extractor | Absent = grid if name == GRID else _vision(name)
+    if isinstance(extract, Absent):
+        return extract
+    found = (_of(name, rgb.tobytes(), rgb.size) for rgb in (one.convert("RGB") for one in pictures))
+    return np.stack(list(found))
+
+
+@lru_cache(maxsize=16384)
+def _of(name: str, pixels: bytes, size: tuple[int, int]) -> np.ndarray:
+    """Every arm is compared with the same untreated set."""
+    extract = grid if name == GRID else _vision(name)
+    assert not isinstance(extract, Absent)
+    return extract(Image.frombytes("RGB", size, pixels))
 
 
 def describe(name: str) -> str:
@@ -29,10 +43,10 @@ def describe(name: str) -> str:
     return f"features of {Path(name).name} (comparable only with values from the same checkpoint)"
 
 
-def grid(pictures: Iterable[Image.Image]) -> np.ndarray:
+def grid(picture: Image.Image) -> np.ndarray:
     """Mean colours, row by row."""
-    small = [one.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX) for one in pictures]
-    return np.stack([np.asarray(one, dtype=np.float32).reshape(-1) / 255 for one in small])
+    small = picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float32).reshape(-1) / 255
 
 
 @remembered
@@ -48,14 +62,11 @@ def _load(path: Path) -> Extractor:
     processor = AutoImageProcessor.from_pretrained(str(path), local_files_only=True)
 
     @torch.no_grad()
-    def extract(pictures: Iterable[Image.Image]) -> np.ndarray:
-        found = []
-        for one in pictures:
-            given = processor(images=one.convert("RGB"), return_tensors="pt").to(device())
-            answer = model.get_image_features(**given) if hasattr(model, "get_image_features") else model(**given)
-            pooled = getattr(answer, "pooler_output", answer)
-            pooled = answer.last_hidden_state.mean(1) if pooled is None else pooled
-            found.append(pooled.float().cpu().numpy().reshape(-1))
-        return np.stack(found)
+    def extract(picture: Image.Image) -> np.ndarray:
+        given = processor(images=picture.convert("RGB"), return_tensors="pt").to(device())
+        answer = model.get_image_features(**given) if hasattr(model, "get_image_features") else model(**given)
+        pooled = getattr(answer, "pooler_output", answer)
+        pooled = answer.last_hidden_state.mean(1) if pooled is None else pooled
+        return pooled.float().cpu().numpy().reshape(-1)
 
     return extract

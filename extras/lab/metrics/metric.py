@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,22 +22,40 @@ class Absent:
 NO_TWIN = Absent("no untreated picture to compare with")
 
 
+OfPicture = Callable[[Image.Image, "Image.Image | None", Spec], "float | Absent"]
+OfSet = Callable[
+    [Sequence[Image.Image], Sequence[Image.Image], "str | None", "Sequence[object] | None"], "float | Absent"
+]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """One number of one picture. better: "higher", "lower" or "" (neither); bounds: what values it can take."""
+    """One number, of a picture or of a set of pictures. better: "higher", "lower" or "" (neither); bounds: what values
+    it can take.
+
+    per_image(picture, untreated, spec), None for numbers of sets. untreated: the picture of the same model, prompt and
+    seed with guidance off, None where this is that one.
+    per_set(pictures, untreated, extractor, prompts), None for numbers of pictures. The two sets in one order; prompts:
+    what each picture shows. See extractors.py for the names of extractors.
+    """
 
     name: str
     label: str
     better: str
     bounds: tuple[float, float] | None
     help: str
-    measure: Callable[[Image.Image, Image.Image | None, Spec], float | Absent]
-    needs_twin: bool = True
+    per_image: OfPicture | None = None
+    per_set: OfSet | None = None
 
-    def per_image(self, picture: Image.Image, untreated: Image.Image | None, spec: Spec) -> float | Absent:
-        """The number of a picture, untreated being the picture of the same model, prompt and seed with guidance off."""
-        if self.needs_twin and untreated is None:
+
+def to_twin(measure: OfPicture) -> OfPicture:
+    """A measure that compares with the untreated picture: absent without it, or where the sizes differ."""
+
+    def compare(picture: Image.Image, untreated: Image.Image | None, spec: Spec) -> float | Absent:
+        if untreated is None:
             return NO_TWIN
-        if untreated is not None and picture.size != untreated.size:
+        if picture.size != untreated.size:
             return Absent(f"the pictures differ in size: {picture.size} and {untreated.size}")
-        return self.measure(picture, untreated, spec)
+        return measure(picture, untreated, spec)
+
+    return compare

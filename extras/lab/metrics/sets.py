@@ -5,53 +5,44 @@ Never of one pair: a Fréchet distance between two pictures means nothing.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from .extractors import GRID, extractor
-from .metric import Absent, Spec
+from .extractors import GRID, features
+from .metric import Absent
 
-NAMES = ("fid", "kid", "diversity")
 LEAST = 16  # pictures; below it a covariance says nothing
-ARM, UNTREATED = "arm", "untreated"
+Pictures = Sequence[Image.Image]
 
 
-@dataclass(frozen=True)
-class SetValue:
-    """One number of all pictures of an arm. value None: absent, `note` says why. members: hash of the cells."""
-
-    model: str
-    arm: str
-    name: str
-    value: float | None
-    note: str
-    n: int
-    extractor: str
-    members: str
+def fid_to_untreated(
+    pictures: Pictures, untreated: Pictures, extractor: str | None = None, _prompts: Any = None
+) -> float | Absent:
+    """Fréchet distance of a set from the untreated set. With few pictures it is biased upward: compare equal sizes."""
+    both = _both(pictures, untreated, extractor)
+    return both if isinstance(both, Absent) else fid(*both)
 
 
-def measure_sets(frame: pd.DataFrame, folder: Path, spec: Spec) -> list[SetValue]:
-    """FID, KID and diversity of every arm of every model, by the extractor of spec["extractor"].
+def kid_to_untreated(
+    pictures: Pictures, untreated: Pictures, extractor: str | None = None, _prompts: Any = None
+) -> float | Absent:
+    """Squared kernel distance of a set from the untreated set; unbiased, so the one to read with few pictures."""
+    both = _both(pictures, untreated, extractor)
+    return both if isinstance(both, Absent) else kid(*both)
 
-    frame: one row a picture with model, arm, pair, seed, cell, image (path, absolute or from `folder`).
-    """
-    name = str(spec.get("extractor") or GRID)
-    features = extractor(name)
-    found: list[SetValue] = []
-    for model, rows in frame.groupby("model", sort=False):
-        known = _features(rows, Path(folder), features)
-        for arm, members in rows.groupby(ARM, sort=False):
-            ids = hashlib.sha256("\n".join(sorted(members["cell"])).encode()).hexdigest()[:16]
-            for what, value, note in _of_arm(members, rows[rows[ARM] == UNTREATED], known):
-                found.append(SetValue(str(model), str(arm), what, value, note, len(members), name, ids))
-    return found
+
+def diversity_of(
+    pictures: Pictures, _untreated: Pictures, extractor: str | None = None, prompts: Sequence[object] | None = None
+) -> float | Absent:
+    """How far apart the seeds of a prompt come out."""
+    if prompts is None or len(set(map(str, prompts))) == len(pictures):
+        return Absent("no prompt has two pictures")
+    table = features(pictures, extractor or GRID)
+    return table if isinstance(table, Absent) else diversity(table, prompts)
 
 
 def fid(real: np.ndarray, fake: np.ndarray) -> float:
@@ -73,7 +64,7 @@ def kid(real: np.ndarray, fake: np.ndarray) -> float:
     return float(poly_mmd(torch.from_numpy(real).double(), torch.from_numpy(fake).double()))
 
 
-def diversity(features: np.ndarray, prompts: Sequence[Any]) -> float:
+def diversity(features: np.ndarray, prompts: Sequence[object]) -> float:
     """Mean distance between pictures of one prompt, averaged over the prompts with at least two."""
     from scipy.spatial.distance import pdist
 
@@ -93,43 +84,12 @@ def _given(width: int) -> Any:
     return network
 
 
-def _features(rows: pd.DataFrame, folder: Path, features: Any) -> dict[str, np.ndarray] | Absent:
-    if isinstance(features, Absent):
-        return features
-    images = rows.drop_duplicates("cell")
-    table = features(_opened(images["image"], folder))
-    return dict(zip(images["cell"], table, strict=True))
-
-
-def _opened(paths: pd.Series, folder: Path) -> Iterator[Image.Image]:
-    for path in paths:
-        with Image.open(folder / path) as picture:
-            yield picture.convert("RGB")
-
-
-def _of_arm(
-    members: pd.DataFrame, untreated: pd.DataFrame, known: dict[str, np.ndarray] | Absent
-) -> Iterator[tuple[str, float | None, str]]:
-    if isinstance(known, Absent):
-        yield from ((name, None, known.reason) for name in NAMES)
-        return
-    table = np.stack([known[cell] for cell in members["cell"]])
-    both = members.merge(untreated, on=["pair", "seed"], suffixes=("", "_real"))
-    is_untreated = bool((members[ARM] == UNTREATED).all())
-    if is_untreated or len(both) < LEAST:
-        reason = "this is the untreated set" if is_untreated else f"{len(both)} pictures are fewer than {LEAST}"
-        yield from ((name, None, reason) for name in NAMES[:2])
-    else:
-        fake = np.stack([known[cell] for cell in both["cell"]])
-        real = np.stack([known[cell] for cell in both["cell_real"]])
-        few = (
-            f"{len(real)} pictures for {real.shape[1]} features: FID is biased upward"
-            if len(real) <= 4 * real.shape[1]
-            else ""
-        )
-        yield "fid", fid(real, fake), few
-        yield "kid", kid(real, fake), ""
-    try:
-        yield "diversity", diversity(table, list(members["pair"])), ""
-    except ValueError as error:
-        yield "diversity", None, str(error)
+def _both(pictures: Pictures, untreated: Pictures, extractor: str | None) -> tuple[np.ndarray, np.ndarray] | Absent:
+    if not untreated:
+        return Absent("no untreated set to compare with")
+    if len(pictures) != len(untreated):
+        return Absent(f"the sets differ in size: {len(pictures)} pictures, {len(untreated)} untreated")
+    if len(pictures) < LEAST:
+        return Absent(f"{len(pictures)} pictures are fewer than {LEAST}")
+    real, fake = (features(each, extractor or GRID) for each in (untreated, pictures))
+    return real if isinstance(real, Absent) else fake if isinstance(fake, Absent) else (real, fake)
