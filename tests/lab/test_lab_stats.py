@@ -25,7 +25,7 @@ def rows(seed: int = 0, prompts: int = 16, seeds: int = 5, effect: float = 0.2) 
             for s in range(seeds):
                 for arm, more in (("control", 0.0), ("treated", effect)):
                     made.append((model, f"p{pair}", s, arm, easy + more + rng.normal(0, 0.1)))
-    return pd.DataFrame(made, columns=["model", "pair", "seed", "arm", "score"])
+    return pd.DataFrame(made, columns=["model", "pair", "seed", "arm", "score"]).assign(cluster=lambda f: f.pair)
 
 
 def difference(frame: pd.DataFrame) -> pd.DataFrame:
@@ -177,7 +177,7 @@ def two_schedules(better: float) -> pd.DataFrame:
                 for scale in (2.0, 4.0, 8.0):
                     rate = 1 - math.exp(-0.3 * scale)
                     made.append((name, f"p{pair}", seed, scale, 1 - 0.04 * price * scale, float(rng.random() < rate)))
-    return pd.DataFrame(made, columns=["name", "pair", "seed", "scale", "ssim", "deleted"])
+    return pd.DataFrame(made, columns=["name", "cluster", "seed", "scale", "ssim", "deleted"])
 
 
 def test_what_a_path_attains_is_interpolated_and_never_rises_with_preservation():
@@ -195,7 +195,7 @@ def test_attained_is_monotone(points):
 
 def test_the_cheaper_schedule_wins_at_matched_preservation_though_deletion_is_the_same():
     frame = two_schedules(better=0.5)
-    prompts = sorted(frame.pair.unique())
+    prompts = sorted(frame.cluster.unique())
     paths = {name: frontier.path(rows, name, "ssim", "deleted", prompts) for name, rows in frame.groupby("name")}
     gap = frontier.gap_at_point(paths["late"], 4.0, paths["early"])
     assert gap.low > 0 and frontier.mean_gap(paths["late"], paths["early"]).low > 0
@@ -206,5 +206,11 @@ def test_the_cheaper_schedule_wins_at_matched_preservation_though_deletion_is_th
 
 def test_a_path_that_lacks_a_prompt_is_an_error():
     frame = two_schedules(1.0)
-    with pytest.raises(ValueError, match="has no picture of prompt"):
-        frontier.path(frame[frame.pair != "p3"], "x", "ssim", "deleted", sorted(frame.pair.unique()))
+    with pytest.raises(ValueError, match="has no picture of p3"):
+        frontier.path(frame[frame.cluster != "p3"], "x", "ssim", "deleted", sorted(frame.cluster.unique()))
+
+
+def test_prompts_with_the_same_target_are_one_cluster():
+    frame = pairs.clustered(rows().assign(target=lambda f: f.pair.str[-1]))
+    assert len(pairs.sums(difference(frame), "score")) == 10
+    assert len(pairs.sums(difference(frame), "score", by="pair")) == 16

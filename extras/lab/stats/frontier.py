@@ -42,25 +42,23 @@ class Path:
 
 
 def path(
-    frame: pd.DataFrame, name: str, preservation: str, adherence: str, prompts: list[object], strength: str = "scale"
+    frame: pd.DataFrame, name: str, preservation: str, adherence: str, clusters: list[object], strength: str = "scale"
 ) -> Path:
-    """The path of one schedule's rows. Rows with both values count; prompts: the clusters, one order for all paths.
+    """The path of one schedule's rows. Rows with both values count; clusters: in one order for all paths.
 
-    Raises ValueError where a strength lacks one of the prompts: such paths could not be compared draw by draw.
+    Raises ValueError where a strength lacks one of them: such paths could not be compared draw by draw.
     """
     rows = frame.dropna(subset=[preservation, adherence, strength])
     strengths = np.sort(rows[strength].unique())
-    shape = (len(strengths), len(prompts))
+    shape = (len(strengths), len(clusters))
     x, y, n = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    places = {prompt: place for place, prompt in enumerate(prompts)}
-    for (value, pair), group in rows.groupby([strength, "pair"]):
-        if pair not in places:
-            continue
-        at = (int(np.searchsorted(strengths, value)), places[pair])
+    places = {cluster: place for place, cluster in enumerate(clusters)}
+    for (value, cluster), group in rows.groupby([strength, "cluster"]):
+        at = (int(np.searchsorted(strengths, value)), places[cluster])
         x[at], y[at], n[at] = group[preservation].sum(), group[adherence].sum(), len(group)
     if not n.all():
         lacking = np.argwhere(n == 0)[0]
-        raise ValueError(f"{name}: strength {strengths[lacking[0]]:g} has no picture of prompt {prompts[lacking[1]]}")
+        raise ValueError(f"{name}: strength {strengths[lacking[0]]:g} has no picture of {clusters[lacking[1]]}")
     return Path(name, strengths, x, y, n)
 
 

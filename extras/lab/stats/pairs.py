@@ -8,15 +8,21 @@ import pandas as pd
 from .clusters import Sums
 
 KEYS = ["model", "pair", "seed"]
+CLUSTER = "cluster"
+
+
+def clustered(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a column `cluster`: prompts that share a target are one, as they are not independent."""
+    return frame.assign(**{CLUSTER: frame["target"].astype(str)})
 
 
 def paired(frame: pd.DataFrame, treated: pd.Series, control: pd.Series, metrics: list[str]) -> pd.DataFrame:
-    """One row per (model, pair, seed) that both arms have. treated, control: bool masks over `frame`.
+    """One row per (model, pair, seed) that both arms have. frame: `clustered`; treated, control: bool masks over it.
 
-    Columns: KEYS, then for each metric `m_treated`, `m_control` and `m` = their difference, NaN where either is absent.
+    Columns: KEYS, cluster, then for each metric `m_treated`, `m_control` and the difference `m`, NaN where one lacks.
     Raises ValueError where an arm has two pictures for one key.
     """
-    columns = [*KEYS, *metrics]
+    columns = [*KEYS, CLUSTER, *metrics]
     sides = []
     for side, mask in (("treated", treated), ("control", control)):
         rows = frame.loc[mask, columns]
@@ -24,15 +30,17 @@ def paired(frame: pd.DataFrame, treated: pd.Series, control: pd.Series, metrics:
         if twice.any():
             raise ValueError(f"{side}: several pictures for {dict(rows.loc[twice, KEYS].iloc[0])}")
         sides.append(rows)
-    joined = sides[0].merge(sides[1], on=KEYS, suffixes=("_treated", "_control"), validate="one_to_one")
+    joined = sides[0].merge(
+        sides[1].drop(columns=CLUSTER), on=KEYS, suffixes=("_treated", "_control"), validate="one_to_one"
+    )
     for metric in metrics:
         joined[metric] = joined[f"{metric}_treated"].astype(float) - joined[f"{metric}_control"].astype(float)
     return joined.sort_values(KEYS, ignore_index=True)
 
 
-def sums(pairs: pd.DataFrame, column: str) -> Sums:
-    """Sums of a column by prompt pair. Raises ValueError where no row has a value."""
-    return Sums.of(pairs[column].to_numpy(dtype=float), pairs["pair"].to_numpy())
+def sums(pairs: pd.DataFrame, column: str, by: str = CLUSTER) -> Sums:
+    """Sums of a column by cluster. Raises ValueError where no row has a value."""
+    return Sums.of(pairs[column].to_numpy(dtype=float), pairs[by].to_numpy())
 
 
 def better_share(pairs: pd.DataFrame, metric: str) -> tuple[float, float]:
