@@ -1,0 +1,153 @@
+"""The `lab` command: run, analyse, report, search, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .errors import LabError, PlanError
+
+OUTPUTS = Path("outputs") / "lab"
+ENGINES = ("inprocess", "webui", "ray")
+
+
+def main(argv: list[str]) -> int:
+    """0; 1 where something failed, with what was done kept; 2 for a plan or options that cannot be."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.work(options) or 0)
+    except PlanError as error:
+        print(f"nagtime lab: the plan cannot be run:\n{error}", file=sys.stderr)
+        return 2
+    except LabError as error:
+        print(f"nagtime lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nnagtime lab: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nagtime.py lab", description="Experiments: draw, measure, analyse, report.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="draw and measure a plan, then write its report; killed, it goes on")
+    run.add_argument("plan", type=Path)
+    run.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {OUTPUTS}/<name of the plan>")
+    run.add_argument("--no-report", action="store_true", help="only draw and measure")
+    _add_engine(run)
+    run.set_defaults(work=_run)
+
+    report = commands.add_parser("report", help="write the report of a run again, from its results")
+    report.add_argument("folder", type=Path)
+    report.set_defaults(work=_report)
+
+    analyse = commands.add_parser("analyse", help="statistics of results, or of CSV files in the published format")
+    analyse.add_argument("rest", nargs=argparse.REMAINDER, metavar="FOLDER or FILES")
+    analyse.set_defaults(work=_analyse)
+
+    export = commands.add_parser("export", help="CSV under the published names, and Parquet")
+    export.add_argument("folder", type=Path)
+    export.add_argument("--out", type=Path, metavar="FOLDER", help="default: csv/ in the run's folder")
+    export.set_defaults(work=_export)
+
+    search = commands.add_parser("search", help="find the schedules on the frontier, within a budget of pictures")
+    search.add_argument("plan", type=Path, help="models, pairs, seeds, metrics; its `search` says what to vary")
+    search.add_argument("--model", help="of the plan (default: its first)")
+    search.add_argument("--budget", type=int, default=400, metavar="PICTURES", help="default 400")
+    search.add_argument("--preset", metavar="NAME", help="name of the preset that is written")
+    search.add_argument("--out", type=Path, metavar="FOLDER")
+    _add_engine(search)
+    search.set_defaults(work=_search)
+    return parser
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=ENGINES, help="default: the plan's")
+    parser.add_argument(
+        "--url",
+        action="append",
+        metavar="URL",
+        help="of a WebUI with --api, for engine webui; may be given several times",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="of engine ray (default: one a GPU, else one a core)")
+    parser.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster (default: one on this machine)")
+
+
+def _run(options: Any) -> int:
+    from . import plan, runner
+    from .progress import Line
+
+    wanted = plan.load(options.plan)
+    folder = options.out or OUTPUTS / wanted.name
+    engine = make_engine(options.engine or wanted.engine, options.url, options.workers, options.address)
+    text = options.plan.read_text(encoding="utf-8")
+    try:
+        outcome = runner.run(wanted, text, folder, engine, show=Line(), command=runner.command_line())
+    finally:
+        engine.close()
+    print(outcome.summary())
+    for error in outcome.errors[:10]:
+        print(f"  failed: {error}", file=sys.stderr)
+    if not options.no_report:
+        print(f"report: {_written(folder)}")
+    return 1 if outcome.failed else 0
+
+
+def _report(options: Any) -> int:
+    print(_written(options.folder))
+    return 0
+
+
+def _written(folder: Path) -> Path:
+    from .report import write_report
+
+    return Path(write_report(folder))
+
+
+def _analyse(options: Any) -> int:
+    from .report import analyse
+
+    return int(analyse.main(options.rest) or 0)
+
+
+def _export(options: Any) -> int:
+    from .export import export
+
+    for path in export(options.folder, options.out or options.folder / "csv"):
+        print(path)
+    return 0
+
+
+def _search(options: Any) -> int:
+    from . import plan, search
+    from .progress import Line
+
+    wanted = plan.load(options.plan)
+    engine = make_engine(options.engine or wanted.engine, options.url, options.workers, options.address)
+    folder = options.out or OUTPUTS / f"{wanted.name}-search"
+    try:
+        found = search.search(wanted, folder, engine, options.model, options.budget, options.preset, show=Line())
+    finally:
+        engine.close()
+    print(found.text())
+    return 0
+
+
+def make_engine(name: str, urls: list[str] | None, workers: int | None, address: str | None) -> Any:
+    """The engine of that name. LabError where it cannot be had."""
+    if name == "webui":
+        from .engines.webui import WebUI
+
+        return WebUI(urls or ["http://127.0.0.1:7860"])
+    if urls:
+        raise LabError(f"--url is for --engine webui, and the engine is {name}")
+    if name == "ray":
+        from .engines.ray import Ray
+
+        return Ray(workers, address)
+    from .engines.inprocess import InProcess
+
+    return InProcess()

@@ -1,0 +1,19 @@
+"""`python nagtime.py lab …`: experiments. What it can do stands in extras/lab/command.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+# before any import that reads them: nothing is sent or fetched
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Its exit status: 0 done, 1 trouble or failed pictures, 2 a plan or an option that cannot be."""
+    from extras.lab import command
+
+    return command.main(list(argv))
