@@ -17,14 +17,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PIN = re.compile(r"[a-z0-9-]+==[0-9a-z.]+( ; python_version (<|>=) \"3\.1\d\"( and python_version < \"3\.1\d\")?)?")
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-nodeps.txt", "requirements-test.txt"])
-def test_every_requirement_is_pinned(name):
-    lines = (environment.STUDIO / name).read_text("utf-8").splitlines()
+FILES = [*sorted(environment.STUDIO.glob("requirements*.txt")), environment.LAB / "requirements.txt"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_requirement_is_pinned(file):
+    lines = file.read_text("utf-8").splitlines()
     assert [line for line in lines if line and not line.startswith("#") and not PIN.fullmatch(line)] == []
 
 
 def test_neither_torch_nor_torchvision_is_a_requirement():
-    text = "".join(p.read_text("utf-8") for p in environment.STUDIO.glob("requirements*.txt"))
+    text = "".join(path.read_text("utf-8") for path in FILES)
     assert not re.search(r"^(torch|torchvision|torchaudio)==", text, re.MULTILINE)
 
 
@@ -37,7 +40,8 @@ def test_torch_command_is_obeyed(monkeypatch):
 
 
 def test_testing_needs_everything_that_running_needs(monkeypatch):
-    assert environment.steps("test")[:-1] == environment.steps("run")
+    assert environment.steps("test")[:-1] == environment.steps("lab")
+    assert environment.steps("lab")[:-1] == environment.steps("run"), "and who only opens the page gets nothing more"
 
 
 @pytest.fixture
@@ -68,7 +72,10 @@ def test_only_what_is_missing_is_installed(venv, monkeypatch):
     done = []
     monkeypatch.setattr(environment, "_install", lambda python, what, args, log: done.append(args))
     environment.enter("test", [])
-    assert [Path(args[-1]).name for args in done] == ["requirements-test.txt"]
+    assert [Path(*Path(args[-1]).parts[-2:]).as_posix() for args in done] == [
+        "lab/requirements.txt",
+        "studio/requirements-test.txt",
+    ]
     done.clear()
     environment.enter("test", [])
     assert done == [], "and that is remembered"

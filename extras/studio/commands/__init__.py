@@ -32,9 +32,17 @@ COMMANDS = {
         "extras.doodle.demo", "run", "draw the same prompts without NAG, with NAG, with NAG Time: demo.png, demo.json"
     ),
     "layers": Command("extras.studio.commands.layers", "run", "list every layer of a model that can be guided"),
+    "lab": Command(
+        "extras.studio.commands.lab",
+        "lab",
+        "experiments from a plan: lab run plans/h123.yaml, lab report, lab search …",
+    ),
     "train-tiny": Command("extras.doodle.train", "run", "train the small models of models/ again, from nothing"),
     "test": Command(
         "extras.studio.commands.test", "test", "run the checks and the tests (what follows goes to pytest)"
+    ),
+    "fooocus": Command(
+        "extras.studio.commands.fooocus", "", "put guidance into Fooocus: --tree PATH [--undo]; shows the change first"
     ),
     "models": Command("extras.studio.commands.models", "", "put the small models into a WebUI: --webui PATH [--undo]"),
 }

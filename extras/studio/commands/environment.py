@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 STUDIO = ROOT / "extras" / "studio"
+LAB = ROOT / "extras" / "lab"
 DEFAULT_TORCH_COMMAND = "pip install torch==2.13.0"
 FREE_BYTES_WANTED = 3 * 1024**3
 """Torch for the CPU and everything else unpack to about 2 GB."""
@@ -38,7 +39,7 @@ def torch_command() -> str:
 
 
 def steps(needs: str) -> list[tuple[str, list[str]]]:
-    """What to install for 'run' or 'test': (what it is, arguments after ``python -m``)."""
+    """What to install for 'run', 'lab' or 'test': (what it is, arguments after ``python -m``)."""
     torch = shlex.split(torch_command(), posix=os.name != "nt")
     if torch[:2] != ["pip", "install"]:
         raise SetupError(f"TORCH_COMMAND is {torch_command()!r}; it must begin with 'pip install'")
@@ -51,6 +52,8 @@ def steps(needs: str) -> list[tuple[str, list[str]]]:
             ["pip", "install", "--no-deps", "-r", str(STUDIO / "requirements-nodeps.txt")],
         ),
     ]
+    if needs in ("lab", "test"):
+        todo.append(("the packages of the lab", [*pip, str(LAB / "requirements.txt")]))
     if needs == "test":
         todo.append(("the test tools", [*pip, str(STUDIO / "requirements-test.txt")]))
     return todo
