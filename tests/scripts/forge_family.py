@@ -118,7 +118,8 @@ class ForgeFamily:
         scale = arguments[5]
         self.scales.append(scale)
 
-        parts = [(COND, tensor[[row for row, _ in part]], part[0][1]) for part in zip(*conds_list, strict=True)]
+        by_part = zip(*conds_list, strict=True)
+        parts = [(COND, rows_of(tensor, [row for row, _ in part]), part[0][1]) for part in by_part]
         if not math.isclose(scale, 1.0):
             parts.append((UNCOND, uncond, 1.0))
         sums = {COND: (torch.zeros_like(x), 0.0), UNCOND: (torch.zeros_like(x), 1e-37)}
@@ -148,3 +149,10 @@ class ForgeFamily:
         self.calls.append(self.options["cond_or_uncond"])
         cond = make_condition_dict(torch.cat([context for _, context, _ in parts]), torch.cat([image_cond] * n))
         return denoiser.inner_model(torch.cat([x] * n), torch.cat([sigma] * n), cond=cond).chunk(n)
+
+
+def rows_of(cond, rows):
+    """Some rows of the conds, which are a dict in some models."""
+    if not isinstance(cond, dict):
+        return cond[rows]
+    return type(cond)({key: value[rows] for key, value in cond.items()})

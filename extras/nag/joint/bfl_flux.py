@@ -80,10 +80,15 @@ class BflDouble(BflBlock):
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         block = self.block
-        shift, scale, *gates = block.txt_mod(stream.temb)
+        shift, scale, *gates = self._modulation(stream, call)
         x = (1 + scale) * block.txt_norm1(stream.text) + shift
         q, k, v = self._heads(block.txt_attn.qkv(x), block.txt_attn.norm, stream, call)
         return TextHeads(q, k, v, tuple(gates))
+
+    def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
+        """shift, scale, gate of the attention, then of the feed-forward: (rows, 1, width) each."""
+        parts: Sequence[Tensor] = self.block.txt_mod(stream.temb)
+        return parts
 
     def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
@@ -114,11 +119,15 @@ class BflSingle(BflBlock):
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         block = self.block
-        shift, scale, gate = block.modulation(stream.temb)
+        shift, scale, gate = self._modulation(stream, call)
         x = (1 + scale) * block.pre_norm(stream.tokens) + shift
         qkv, mlp = torch.split(block.linear1(x), [3 * self.width, block.mlp_hidden_dim], dim=-1)
         q, k, v = self._heads(qkv, block.norm, stream, call)
         return TextHeads(q, k, v, (mlp, gate))
+
+    def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
+        parts: Sequence[Tensor] = self.block.modulation(stream.temb)
+        return parts
 
     def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         mlp, gate = heads.kept

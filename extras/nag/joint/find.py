@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from . import bfl_flux, diffusers_flux, diffusers_sd3
+from . import bfl_chroma, bfl_flux, diffusers_flux, diffusers_sd3, mmdit
 from .blocks import JointBlock, TextStream
 
 
@@ -27,7 +27,8 @@ class FamilyModule(Protocol):
     ) -> TextStream: ...
 
 
-FAMILIES: tuple[Any, ...] = (diffusers_flux, bfl_flux, diffusers_sd3)  # the more particular ones first
+# the more particular ones first
+FAMILIES: tuple[Any, ...] = (diffusers_flux, bfl_flux, bfl_chroma, diffusers_sd3, mmdit)
 
 
 @dataclass(frozen=True)

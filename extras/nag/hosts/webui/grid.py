@@ -106,7 +106,11 @@ def _preview(model: Any, sampler_name: str, scheduler: str | None, steps: int, d
 
 
 def _times(inner: Any, sigmas: Tensor) -> list[float]:
-    """Train timesteps of sigmas (n,)."""
+    """Train timesteps of sigmas (n,). Flow models have sigmas 0..1, the share of noise, and hosts count their time in
+    several ways: here it is always a thousandth of the share."""
+    table = getattr(inner, "sigmas", None)
+    if isinstance(table, Tensor) and float(table[-1]) <= 1.0:
+        return [1000.0 * sigma for sigma in sigmas.tolist()]
     known = getattr(inner, "log_sigmas", None)
     with torch.no_grad():
         return [float(t) for t in inner.sigma_to_t(sigmas.to(known.device if known is not None else "cpu")).tolist()]

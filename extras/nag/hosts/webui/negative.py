@@ -111,13 +111,19 @@ class NegativeEncoder:
     def contexts(self, step: int) -> list[Tensor]:
         """A (tokens, channels) tensor per image for the ``step``-th model call of the pass; lengths may
         differ."""
+        conds = self._conds(step)
+        return [(cond["crossattn"] if isinstance(cond, dict) else cond)[0] for cond in conds]
+
+    def pooled(self, step: int) -> list[Tensor] | None:
+        """(channels,) of the other encoder, likewise; None for a model that has none."""
+        vectors = [cond.get("vector") for cond in self._conds(step) if isinstance(cond, dict)]
+        found = [vector[0] for vector in vectors if vector is not None]
+        return found if found and len(found) == len(self._schedules) else None
+
+    def _conds(self, step: int) -> list[Any]:
         from modules import prompt_parser
 
-        result = []
-        for schedule in self._schedules:
-            cond = prompt_parser.reconstruct_cond_batch([schedule], step)
-            result.append((cond["crossattn"] if isinstance(cond, dict) else cond)[0])
-        return result
+        return [prompt_parser.reconstruct_cond_batch([schedule], step) for schedule in self._schedules]
 
 
 @contextlib.contextmanager

@@ -229,7 +229,7 @@ class Session:
             step = params.denoiser.step
             key = (self._encoded, family.adapters(self.p.sd_model), self._encoder.place(step))
             if key != self._negative:
-                run.set_negative(self._encoder.contexts(step), key)
+                run.set_negative(self._encoder.contexts(step), key, self._encoder.pooled(step))
                 self._negative = key
         family.begin_rows(params)
         if self._handle is None:

@@ -1,0 +1,60 @@
+"""Chroma in the layout of Flux's authors, as Forge has it: Flux without a pooled embedding.
+
+One network makes the modulations of all blocks, of the time alone, and they are handed to each block: the negative's
+text has the prompt's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .bfl_flux import BflBlock, BflDouble, BflSingle
+from .blocks import TextStream
+
+PARTS = ("double_blocks", "single_blocks", "txt_in", "distilled_guidance_layer")
+ARGUMENTS = ("x", "timestep", "context")
+OWN_POOLED = False
+
+
+class ChromaDouble(BflDouble):
+    """double_blocks.N."""
+
+    arguments = ("img", "txt", "mod", "pe")
+
+    def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
+        attention, feed_forward = call["mod"][1]  # 0 is the image's
+        return [*_of_rows(attention, stream), *_of_rows(feed_forward, stream)]
+
+
+class ChromaSingle(BflSingle):
+    """single_blocks.N."""
+
+    arguments = ("x", "mod", "pe")
+
+    def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
+        return _of_rows(call["mod"], stream)
+
+
+def _of_rows(mod: Any, stream: TextStream) -> list[Tensor]:
+    """shift, scale, gate of the stream's rows: (rows, 1, width) each."""
+    return [part[list(stream.rows)] for part in (mod.shift, mod.scale, mod.gate)]
+
+
+def blocks(model: Any) -> list[BflBlock]:
+    """All blocks in the order they run."""
+    found: list[BflBlock] = [ChromaDouble(i, block) for i, block in enumerate(model.double_blocks)]
+    found += [ChromaSingle(i, block) for i, block in enumerate(model.single_blocks)]
+    if found:
+        found[-1].last = True
+    return found
+
+
+def stream(
+    model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
+) -> TextStream:
+    """The negatives at the entrance of the model; see diffusers_flux.stream."""
+    prompt = call["context"]
+    return TextStream(rows, model.txt_in(text.to(prompt)), None, prompt.shape[1])
