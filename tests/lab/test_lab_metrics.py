@@ -49,7 +49,7 @@ def test_identical_pictures_are_alike_and_a_correct_deletion_costs_no_background
     with_it, without = drawn(True), drawn(False)
     same = measure_picture(with_it, with_it, SPEC)
     for name in ("ssim", "ms_ssim", "ssim_background"):
-        assert same[name] == pytest.approx(1.0, abs=1e-6)
+        assert same[name] == pytest.approx(1.0, abs=2e-4)  # torchmetrics works in single precision
     changed = measure_picture(without, with_it, SPEC)
     assert changed["ssim"] < changed["ssim_background"] and changed["ssim_background"] > 0.98
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -41,7 +42,7 @@ def ms_ssim(picture: Image.Image, twin: Image.Image, _spec: Spec) -> float | Abs
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as measure
 
     betas = np.array(BETAS[: fitting[-1]])
-    pair = [torch.from_numpy(_pixels(one)).permute(2, 0, 1)[None].double() / 255 for one in (picture, twin)]
+    pair = [torch.from_numpy(_pixels(one)).permute(2, 0, 1)[None].float() / 255 for one in (picture, twin)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(measure(*pair, data_range=1.0, kernel_size=KERNEL, betas=tuple(betas / betas.sum())))
@@ -49,11 +50,18 @@ def ms_ssim(picture: Image.Image, twin: Image.Image, _spec: Spec) -> float | Abs
 
 def _map(picture: Image.Image, twin: Image.Image) -> tuple[np.ndarray, float] | Absent:
     """SSIM by pixel (H, W), and its mean as published (without the border)."""
-    from skimage.metrics import structural_similarity
-
     if min(picture.size) < WINDOW:
         return Absent(f"{min(picture.size)} pixels are fewer than SSIM's window of {WINDOW}")
-    mean, full = structural_similarity(_pixels(picture), _pixels(twin), channel_axis=2, full=True)
+    return _compared(picture.convert("RGB").tobytes(), twin.convert("RGB").tobytes(), picture.size)
+
+
+@lru_cache(maxsize=2)
+def _compared(first: bytes, second: bytes, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Whole picture and background ask the same, one after the other."""
+    from skimage.metrics import structural_similarity
+
+    pixels = [np.frombuffer(each, np.uint8).reshape(size[1], size[0], 3) for each in (first, second)]
+    mean, full = structural_similarity(*pixels, channel_axis=2, full=True)
     return full.mean(-1), float(mean)
 
 
