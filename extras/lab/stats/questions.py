@@ -35,7 +35,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Question:
-    """A hypothesis of a plan. treatment, control: an arm, role, family or "untreated"; outcome, preservation: metrics."""
+    """A hypothesis. treatment, control: an arm, role, family or "untreated"; outcome, preservation: metrics."""
 
     id: str
     text: str
