@@ -1,0 +1,44 @@
+"""The controls on Fooocus's page (gradio 3.41.2): presets, the options, and what the last picture's guidance did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ..fields import FIELDS
+from ..hosts.fooocus.task import CONTROLS, last_report
+from .controls import control
+from .message import NOTHING_YET, error_html, report_html
+
+STRENGTHS: dict[str, dict[str, float]] = {
+    "Light": {"scale": 2.0, "tau": 2.5, "alpha": 0.35},
+    "Moderate": {"scale": 3.0, "tau": 2.5, "alpha": 0.5},
+    "Strong": {"scale": 5.0, "tau": 3.0, "alpha": 0.6},
+}
+"""Moderate: arXiv 2505.21179, SDXL family. The other two: ours, on either side of it."""
+_ELEM = "nag_time_fooocus"
+_STRENGTH = ("scale", "tau", "alpha")
+
+
+def build(progress: Any) -> list[Any]:
+    """Make the tab's content; returns the controls in the order of CONTROLS. ``progress``: the page's progress bar,
+    which says that a picture is being saved once its sampling is over."""
+    components = {"enabled": control(FIELDS["enabled"], f"{_ELEM}_enabled")}
+    components["negative"] = control(FIELDS["negative"], f"{_ELEM}_negative")
+    preset = gr.Radio(list(STRENGTHS), label="Strength", elem_id=f"{_ELEM}_strength")
+    for name in CONTROLS[2:]:
+        components[name] = control(FIELDS[name], f"{_ELEM}_{name}")
+    report = gr.HTML(NOTHING_YET, elem_id=f"{_ELEM}_report")
+    strengths = [components[name] for name in _STRENGTH]
+    preset.input(lambda name: [STRENGTHS[name][field] for field in _STRENGTH], preset, strengths, queue=False)
+    progress.change(report_of_last, outputs=report, queue=False, show_progress=False)
+    return [components[name] for name in CONTROLS]
+
+
+def report_of_last() -> str:
+    """What guidance did in the picture made last, escaped."""
+    reports, error = last_report()
+    if error:
+        return error_html(error)
+    return report_html({"" if name == "NAG" else name: report for name, report in reports.items()}) or NOTHING_YET
