@@ -12,9 +12,23 @@ Normalized Attention Guidance, arXiv 2505.21179, in the convention of its refere
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+
+_PIECE = 65536  # numbers per thread of a CPU that are worked on at once: their copies stay in its cache
+
+
+@dataclass
+class Effect:
+    """How much guidance has changed: sums of |out - z_pos| and of |z_pos|. They stay on the device until a run ends:
+    reading one would wait for it."""
+
+    moved: list[Tensor] = field(default_factory=list)
+    size: list[Tensor] = field(default_factory=list)
+    share: float = 1.0  # what ``moved`` is yet to be multiplied by
 
 
 def normalized_guidance(
@@ -24,6 +38,8 @@ def normalized_guidance(
     tau: float,
     alpha: float,
     strength: float | Tensor = 1.0,
+    effect: Effect | None = None,
+    into: Tensor | None = None,
 ) -> Tensor:
     """Push the positive attention features away from the negative ones.
 
@@ -32,6 +48,8 @@ def normalized_guidance(
     growth of a token's L1 norm (below 1 it shrinks unguided tokens too: settings refuse that).
     ``alpha``: 0..1, share of the guided features. ``strength``: 0..1, scales (s - 1): the ramp; a tensor that
     broadcasts (not checked: that would wait for the device) makes it differ by row or token.
+    ``effect``: takes note of the change. ``into``: where the result goes (without gradients), instead of a new tensor;
+    never ``z_pos`` itself.
 
     Returns a tensor of the shape and dtype of ``z_pos``. Arithmetic and norms are float32 at least, zero rows
     stay zero, float16 results are limited to the finite range. Exact, bit for bit: s = 1, strength = 0 or
@@ -41,20 +59,74 @@ def normalized_guidance(
     _check(scale, tau, alpha, strength)
     push = strength * (scale - 1.0)
     if alpha == 0.0 or (not isinstance(push, Tensor) and push == 0.0):
-        return z_pos
+        if effect is not None:
+            effect.moved.append(z_pos.new_zeros((), dtype=torch.float32))
+            effect.size.append(_length(z_pos.float()).sum())
+        return z_pos if into is None else into.copy_(z_pos)
+    if torch.is_grad_enabled() and (z_pos.requires_grad or z_neg.requires_grad):
+        result, moved, size = _rule(z_pos, z_neg, push, tau, alpha, None)
+        result = result if into is None else into.copy_(result)
+    else:
+        result = torch.empty_like(z_pos) if into is None else into
+        moved, size = _in_pieces(z_pos, z_neg, push, tau, alpha, result)
+    if effect is not None:
+        effect.moved.append(moved.detach())
+        effect.size.append(size.detach())
+        effect.share = alpha
+    return result
+
+
+def _rule(
+    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has."""
     wide = torch.promote_types(z_pos.dtype, torch.float32)
     positive = z_pos.to(wide)
-    # z + (s-1)(z - n) and z + alpha(g^ - z), not the sums of products: these are exact where nothing changes.
-    guided = positive + push * (positive - z_neg.to(wide))
-    norm_pos = positive.abs().sum(-1, keepdim=True)
-    norm_guided = guided.abs().sum(-1, keepdim=True)
+    # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
+    # first is what lerp computes from 0.5 on.
+    weight: Any = push.to(wide) + 1.0 if isinstance(push, Tensor) else push + 1.0
+    guided = torch.lerp(z_neg.to(wide).expand_as(positive), positive, weight)
+    norm_pos = _length(positive)
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
-    shrink = (tau * norm_pos / norm_guided.clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
-    out = positive + alpha * (guided * shrink - positive)
+    shrink = (tau * norm_pos / _length(guided).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
+    back = torch.addcmul(positive, guided, shrink, value=-1.0)
     if z_pos.dtype == torch.float16:
         limit = torch.finfo(torch.float16).max
-        out = out.clamp(-limit, limit)
-    return out.to(z_pos.dtype)
+        out = torch.add(positive, back, alpha=-alpha).clamp(-limit, limit).to(z_pos.dtype)
+        out = out if into is None else into.copy_(out)
+    elif into is not None:
+        out = torch.add(positive, back, alpha=-alpha, out=into)
+    else:
+        out = torch.add(positive, back, alpha=-alpha).to(z_pos.dtype)
+    return out, _length(back).sum(), norm_pos.sum()
+
+
+def _in_pieces(
+    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The rule, on a CPU for some tokens at a time; the two sums."""
+    tokens = z_pos.shape[-2] if z_pos.dim() > 1 else 1
+    each = tokens
+    if z_pos.device.type == "cpu":
+        each = max(1, _PIECE * torch.get_num_threads() * tokens // max(1, z_pos.numel()))
+    if each >= tokens:
+        return _rule(z_pos, z_neg, push, tau, alpha, into)[1:]
+
+    def piece(x: Any, first: int) -> Any:
+        own = isinstance(x, Tensor) and x.dim() > 1 and x.shape[-2] == tokens
+        return x[..., first : first + each, :] if own else x
+
+    sums = []
+    for first in range(0, tokens, each):
+        pos, neg, strength = (piece(x, first) for x in (z_pos, z_neg, push))
+        sums.append(_rule(pos, neg, strength, tau, alpha, piece(into, first))[1:])
+    moved, size = (torch.stack(column).sum() for column in zip(*sums, strict=True))
+    return moved, size
+
+
+def _length(x: Tensor) -> Tensor:
+    """L1 norm of each token, (..., 1): one pass on a GPU; on a CPU torch's one is slower than these two."""
+    return torch.linalg.vector_norm(x, 1, -1, keepdim=True) if x.is_cuda else x.abs().sum(-1, keepdim=True)
 
 
 def _check(scale: float, tau: float, alpha: float, strength: float | Tensor) -> None:

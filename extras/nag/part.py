@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .actmap import ActMap
 from .layers import Layer
+from .maths import Effect
 from .report import NOTHING_GUIDED, Report
 from .schedule import Resolved, Schedule, lowered_cfg
 
@@ -40,15 +41,15 @@ class PartState:
     step: int = 0
     counting: bool = True
     total: int | None = None
-    changes: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    changes: list[tuple[int, int, Tensor | Effect]] = field(default_factory=list)
     missed: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     map: ActMap | None = None
 
-    def note(self, layer: Layer, change: Tensor) -> None:
+    def note(self, layer: Layer, change: Tensor | Effect) -> None:
         """Remember what happened in a layer."""
         if self.counting:
-            self.changes.append((self.step, layer.index, change.detach()))
+            self.changes.append((self.step, layer.index, change))
 
     def draw(self, rows: Sequence[int], out: Tensor, z_pos: Tensor) -> None:
         """Into the map: features (rows, tokens, width) of the image's tokens, of these rows of the call."""
@@ -234,7 +235,7 @@ class Part:
     def _clear(self) -> None:
         """Drop what is cached."""
 
-    def _effects(self) -> list[tuple[int, Tensor]]:
+    def _effects(self) -> Sequence[tuple[int, Tensor | Effect]]:
         """(step, relative change) of each guided call: what the report counts."""
         return [(step, change) for step, _, change in self.state.changes]
 
@@ -319,12 +320,19 @@ def raise_first(error: Exception | None) -> None:
         raise error
 
 
-def _numbers(changes: list[Tensor]) -> list[float]:
-    """The one place where measurements leave the device."""
-    if not changes:
+def _numbers(changes: Sequence[Tensor | Effect]) -> list[float]:
+    """Relative changes. The one place where measurements leave the device."""
+    every = [number for c in changes for number in ((*c.moved, *c.size) if isinstance(c, Effect) else (c,))]
+    if not every:
         return []
-    device = changes[0].device
-    values: list[float] = torch.stack([c.to(device).double() for c in changes]).tolist()
+    read = iter(torch.stack([n.detach().to(every[0].device, torch.float32) for n in every]).tolist())
+    values: list[float] = []
+    for change in changes:
+        if isinstance(change, Effect):
+            moved, size = (sum(next(read) for _ in part) for part in (change.moved, change.size))
+            values.append(change.share * moved / size if size else 0.0)
+        else:
+            values.append(next(read))
     return values
 
 

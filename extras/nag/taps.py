@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .adaptive import Adaptive
 from .branches import Branch, RowGroup
 from .layers import Layer
-from .maths import normalized_guidance
+from .maths import Effect, normalized_guidance
 from .part import PartState
 
 _MARK = "nag_time_tap"
@@ -96,9 +95,7 @@ class Tap:
 
     def _guided(self, z_pos: Tensor, seen: Tensor) -> Tensor:
         state, layer = self.state, self.layer
-        out = z_pos
-        moved: list[Tensor] = []
-        size: list[Tensor] = []
+        out, effect = z_pos, Effect()
         for group in state.groups:
             where = group.where(z_pos.device)
             rows = whole = z_pos[where]
@@ -111,18 +108,20 @@ class Tap:
             z_neg = state.branch.features(layer, seen[where], rows, group)
             factor = state.adaptive.factor(layer, group.images, rows, z_neg, learn=state.counting)
             strength = factor * (state.strength * layer.strength)
-            guided = normalized_guidance(rows, z_neg, state.scale, state.tau, state.alpha, strength)
-            moved.append((guided.float() - rows.float()).abs().sum())
-            size.append(rows.float().abs().sum())
+            every = isinstance(where, slice) and len(group.rows) == z_pos.shape[0]
+            if not every and out is z_pos:
+                out = z_pos.clone()
+            into = out[where] if isinstance(where, slice) and not every and rows is whole else None
+            rule = (state.scale, state.tau, state.alpha, strength, effect)
+            guided = normalized_guidance(rows, z_neg, *rule, into=into)
             state.draw(group.rows, guided, rows)
             if rows is not whole:  # what others add keeps its own strength
                 guided = whole + (guided - rows)
-            if isinstance(where, slice) and len(group.rows) == z_pos.shape[0]:
+            if every:
                 out = guided
-            else:
-                out = z_pos.clone() if out is z_pos else out
+            elif into is None:
                 out[where] = guided
-        state.note(layer, torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30))
+        state.note(layer, effect)
         return out
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..adaptive import Adaptive
 from ..layers import Layer
-from ..maths import normalized_guidance
+from ..maths import Effect, normalized_guidance
 from ..part import PartState
 from ..taps import marked
 from .blocks import JointBlock, Reader, as_index
@@ -171,7 +170,7 @@ class JointTap:
         state, layer = self.state, self.layer
         first, end = self.block.image(z, call)
         width = self.block.width  # where attention and feed-forward are one tensor, attention comes first
-        out, moved, size = z, [], []
+        out, effect = z, Effect()
         for negative in state.source.features(self.block, z, captured, call):
             where = as_index(negative.rows, z.device)
             z_pos = goes_on = z[where, first:end, :width]
@@ -179,15 +178,19 @@ class JointTap:
                 images = [state.images[row] for row in negative.rows]
                 factor = state.adaptive.factor(layer, images, z_pos, negative.z_neg, learn=state.counting)
                 rule = (state.scale, state.tau, state.alpha, factor * (state.strength * layer.strength))
-                goes_on = normalized_guidance(z_pos, negative.z_neg, *rule)
-                moved.append((goes_on.float() - z_pos.float()).abs().sum())
-                size.append(z_pos.float().abs().sum())
+                every = isinstance(where, slice) and z_pos.shape == z.shape
+                if not every and out is z:
+                    out = z.clone()
+                into = out[where, first:end, :width] if isinstance(where, slice) and not every else None
+                goes_on = normalized_guidance(z_pos, negative.z_neg, *rule, effect, into=into)
                 state.draw(negative.rows, goes_on, z_pos)
-                out = z.clone() if out is z else out
-                out[where, first:end, :width] = goes_on
+                if every:
+                    out = goes_on
+                elif into is None:
+                    out[where, first:end, :width] = goes_on
             if negative.finish is not None:
                 negative.finish(goes_on)
         if layer is None:
             return None
-        state.note(layer, torch.stack(moved).sum() / torch.stack(size).sum().clamp_min(1e-30))
+        state.note(layer, effect)
         return out
