@@ -41,6 +41,14 @@ _ELSEWHERE = ("enabled", "negative", "map", "skip_uncond", "hires", *(n for n in
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,80}")
 
 
+class _At(ValueError):
+    """An error at ``place``, seen from the part that is being checked."""
+
+    def __init__(self, text: str, *place: str | int):
+        super().__init__(text)
+        self.place = place
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -106,7 +114,7 @@ class Arm(_Part):
             return None
         for name in _ELSEWHERE:
             if name in value:
-                raise ValueError(f"{name} has its own place in a plan (negative, handoff), or none")
+                raise _At("has its own place in a plan (negative, handoff), or none", name)
         return check_values(value)
 
     @property
@@ -146,26 +154,31 @@ class Arm(_Part):
     @model_validator(mode="after")
     def _possible(self) -> Arm:
         if self.name == UNTREATED:
-            raise ValueError(f"name: {UNTREATED!r} is the picture every arm is compared with; choose another name")
+            raise _At(f"{UNTREATED!r} is the picture every arm is compared with; choose another name", "name")
         if not _NAME.fullmatch(self.name):
-            raise ValueError("name: 1 to 80 characters, no slash, no line break")
+            raise _At("1 to 80 characters, no slash, no line break", "name")
         for key, values in self.sweep.items():
             self._check_sweep(key, values)
         if not self.sweep and self.nag is None and self.handoff is None and not self.cfg_negative and self.cfg is None:
             raise ValueError("it guides by nothing: give it nag, cfg_negative, cfg or handoff")
-        _ = self.variants if self.sweep else None
+        try:
+            _ = self.variants if self.sweep else None
+        except SettingsError as error:
+            field = error.field
+            key = next((k for k in self.sweep if SWEEPS.get(k, k) == field or (k == "window" and field in SWEEPS)), "")
+            raise _At(str(error), "sweep", key) from None
         return self
 
     def _check_sweep(self, key: str, values: list[Any]) -> None:
         known = (*SWEEPS, "window", "cfg", "handoff", "handoff_cfg")
         if key not in known:
-            raise ValueError(f"sweep.{key}: is no factor; allowed: {', '.join(known)}")
+            raise _At(f"is no factor; allowed: {', '.join(known)}", "sweep", key)
         if not values:
-            raise ValueError(f"sweep.{key}: the list is empty")
+            raise _At("the list is empty", "sweep", key)
         if key == "window" and not all(isinstance(v, list) and len(v) == 2 for v in values):
-            raise ValueError("sweep.window: a list of [start, end]")
+            raise _At("is a list of [start, end]", "sweep", key)
         if key in ("handoff", "handoff_cfg") and self.handoff is None:
-            raise ValueError(f"sweep.{key}: the arm has no handoff")
+            raise _At("the arm has no handoff", "sweep", key)
 
 
 class Seeds(_Part):
@@ -230,18 +243,18 @@ class Plan(_Part):
             raise ValueError(
                 f"name: {self.name!r} is not possible, allowed: letters, digits, . _ - (it names a folder)"
             )
-        _no_twins("pairs", [pair.id for pair in self.pairs])
+        _no_twins("pairs", "", [pair.id for pair in self.pairs])
         for model in self.models:
-            _no_twins(f"arms of {model}", [arm.name for arm in self.arms_of(model)])
-        for arm in self.arms:
+            _no_twins("arms", f" among those of {model}", [arm.name for arm in self.arms_of(model)])
+        for number, arm in enumerate(self.arms):
             for model in [*arm.models, *([arm.handoff.model] if arm.handoff else [])]:
                 if model not in self.models:
                     raise ValueError(
                         f"arms: {arm.name!r} names the model {model!r}; there are: {', '.join(self.models)}"
                     )
-        for outcome in self.margin.values():
-            if outcome < 0:
-                raise ValueError(f"margin: {outcome} is not possible, allowed: 0 or more")
+        for outcome, value in self.margin.items():
+            if value < 0:
+                raise _At(f"{value} is not possible, allowed: 0 or more", "margin", outcome)
         return self
 
     def all_arms(self) -> list[Arm]:
@@ -253,10 +266,10 @@ class Plan(_Part):
         return [arm for arm in self.all_arms() if not arm.models or model in arm.models]
 
 
-def _no_twins(what: str, names: list[str]) -> None:
+def _no_twins(part: str, where: str, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{what}: {twice[0]!r} stands there twice")
+        raise _At(f"{twice[0]!r} stands there twice{where}", part)
 
 
 def load(path: Path) -> Plan:
@@ -272,7 +285,7 @@ def load(path: Path) -> Plan:
 
 
 def _problems(error: Any, path: Path, lines: dict[Place, int]) -> Iterator[str]:
-    place = tuple(part for part in error["loc"] if part != "function-after[_names(), Plan]")
+    place = tuple(error["loc"])
     cause = (error.get("ctx") or {}).get("error")
     if isinstance(cause, SettingsError):
         for field, value, allowed in cause.errors:
@@ -286,9 +299,8 @@ def _problems(error: Any, path: Path, lines: dict[Place, int]) -> Iterator[str]:
         text = "is missing"
     elif error["type"] != "value_error":
         text = f"{error['input']!r} is not possible: {text[0].lower()}{text[1:]}"
-    if isinstance(cause, ValueError) and ": " in text and place[:1] == ("arms",):
-        inner = tuple(text.split(":", 1)[0].split("."))
-        place = (*place, *inner) if (*place, *inner) in lines else place
+    if isinstance(cause, _At):
+        place = (*place, *cause.place)
     yield f"{path}:{line_of(lines, place)}: {_dotted(place) or 'the plan'}: {text}"
 
 
