@@ -7,20 +7,21 @@ only while a guided step is in progress; close() always removes them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from torch import Tensor, nn
 
 from .adaptive import Adaptive
 from .branches import RowGroup
 from .branches.text import ProjectContexts, TextBranch
-from .layers import Layer, LayerError, find_layers, select
+from .layers import Layer, LayerError, find_blocks, find_layers, select
 from .methods import Method, nag
 from .part import Part, Rows, raise_first, undo
 from .report import Report
 from .schedule import Resolved
 from .settings import Settings
 from .taps import CallState, Tap, remove_leftovers
+from .text_part import TextPart
 
 __all__ = ["LayerError", "Run"]
 
@@ -56,6 +57,7 @@ class Run(Part):
         if resolved is not None:
             self.resolved, self.warnings = resolved, list(resolved.warnings)
         self._taps = [Tap(layer, self.state) for layer in self.layers]
+        self._parts: dict[int, TextPart] = {}  # layer (index) -> what tells its text's part apart
 
     @property
     def needs_negative(self) -> bool:
@@ -86,6 +88,30 @@ class Run(Part):
             )
         self.branch.set_contexts(contexts, key)
 
+    def separate(self, layers: Collection[int]) -> None:
+        """From the next call on, in these layers (by index) others add to the attention: only what the prompt itself
+        contributes is guided there, the rest keeps its strength. Costs an attention over the text in each."""
+        branch = self.branch
+        if not isinstance(branch, TextBranch) or (not layers and not self._parts):
+            return
+        if not self._parts.keys() >= set(layers):
+            blocks = {block.notation: block.module for block in find_blocks(self.model)}
+            self._parts = {
+                tap.layer.index: TextPart(tap.layer, blocks[tap.layer.notation], branch) for tap in self._taps
+            }
+        for tap in self._taps:
+            part = self._parts[tap.layer.index]
+            tap.text_part = part if tap.layer.index in layers else None
+            if tap.text_part is not None and self._open:
+                part.install()
+            else:
+                part.remove()
+
+    @property
+    def mixed(self) -> set[int]:
+        """Layers (index) in which what others add was guided too, since it could not be told apart."""
+        return self.state.mixed
+
     # -- what the base class asks ---
 
     def _install(self) -> None:
@@ -93,7 +119,7 @@ class Run(Part):
             tap.install()
 
     def _remove(self) -> None:
-        raise_first(undo(tap.remove for tap in self._taps))
+        raise_first(undo([tap.remove for tap in self._taps] + [part.remove for part in self._parts.values()]))
 
     def _plan(self, rows: Rows) -> None:
         self.state.groups = self.branch.plan(rows)

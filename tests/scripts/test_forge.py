@@ -118,11 +118,6 @@ def test_the_unconditional_prediction_under_another_name_is_left_alone(draw, for
     assert rows == [[(1, 0)], [], [(0, 0)]] and len(again) == 2
 
 
-def test_patched_attention_is_said(draw, forge):
-    forge().own_options = {"patches_replace": {"attn2": {("input", 1, 0): lambda q, k, v, options: q}}}
-    assert "(test_forge) changes the attention of 1 layers" in draw(GLASSES).comments
-
-
 def test_cooldown_lowers_cfg_and_keeps_the_modifiers_of_others(draw, forge, engine):
     window = {"negative": "glasses", "scale": 1, "end": 0.3, "cooldown": 0.7, "cooldown_drop": 0.5}
     expected = draw(window, cfg_scale=7)
@@ -141,6 +136,20 @@ def test_cooldown_lowers_cfg_and_keeps_the_modifiers_of_others(draw, forge, engi
     with pytest.raises(ZeroDivisionError):
         draw(window, cfg_scale=7)
     assert options == {}
+
+
+def test_an_error_in_the_rule_for_cfg_is_told_and_ends_nothing(draw, forge, monkeypatch):
+    from extras.nag.hosts.webui.session import Session
+
+    def fault(self, scale):
+        raise RuntimeError("no rule")
+
+    family = forge()
+    plain = draw(cfg_scale=7)
+    monkeypatch.setattr(Session, "_cfg_scale", fault)
+    drawn = draw({**GLASSES, "end": 0.3, "cooldown": 0.7}, cfg_scale=7)
+    assert "no rule" in drawn.comments and family.scales[4:] == [7.0] * 4
+    assert draw(cfg_scale=7).same(plain)
 
 
 def test_a_model_switched_in_mid_run(draw, forge, engine, monkeypatch):

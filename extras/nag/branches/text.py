@@ -90,12 +90,12 @@ class TextBranch:
 
     def features(self, layer: Layer, seen: Tensor, z_pos: Tensor, group: RowGroup) -> Tensor:
         """Attention of the group's queries ``seen`` (rows, tokens, width) over their negatives' keys and values."""
-        query = seen
-        keys, values = self._keys_values(layer, query, group)
-        rows, tokens, width = query.shape
-        heads = query.view(rows, tokens, layer.heads, width // layer.heads).transpose(1, 2)
-        out = scaled_dot_product_attention(heads, _take(keys, group.items), _take(values, group.items))
-        return out.transpose(1, 2).reshape(rows, tokens, width)
+        keys, values = self._keys_values(layer, seen, group)
+        return _attend(layer, seen, _take(keys, group.items), _take(values, group.items))
+
+    def features_over(self, layer: Layer, seen: Tensor, contexts: Tensor) -> Tensor:
+        """The same over ``contexts`` (rows, tokens, channels), one for each row."""
+        return _attend(layer, seen, *self._project(layer, seen, contexts))
 
     def contexts_of(self, group: RowGroup) -> Tensor:
         """The negatives themselves, (rows, tokens, channels), of a group of the latest plan."""
@@ -112,18 +112,20 @@ class TextBranch:
         """(negatives, heads, tokens, head size) each."""
         name = (layer.index, *group.key, query.dtype, query.device)
         if name not in self._projected:
-            attn = layer.attn
             assert self._current is not None
-            context = self._current.stacks[group.key[1]].to(device=query.device, dtype=query.dtype)
-            if getattr(attn, "norm_cross", None) is not None:  # diffusers: contexts normalised in the layer
-                context = attn.norm_encoder_hidden_states(context)
-            for_keys, for_values = (context, context)
-            if self.project_contexts is not None:
-                for_keys, for_values = self.project_contexts(attn, context)
-            # Called as modules: LoRA, quantised and offloaded weights do their work inside.
-            pair = (_split(attn.to_k(for_keys), layer.heads), _split(attn.to_v(for_values), layer.heads))
-            self._projected[name] = pair
+            self._projected[name] = self._project(layer, query, self._current.stacks[group.key[1]])
         return self._projected[name]
+
+    def _project(self, layer: Layer, query: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
+        attn = layer.attn
+        contexts = contexts.to(device=query.device, dtype=query.dtype)
+        if getattr(attn, "norm_cross", None) is not None:  # diffusers: contexts normalised in the layer
+            contexts = attn.norm_encoder_hidden_states(contexts)
+        for_keys, for_values = (contexts, contexts)
+        if self.project_contexts is not None:
+            for_keys, for_values = self.project_contexts(attn, contexts)
+        # Called as modules: LoRA, quantised and offloaded weights do their work inside.
+        return _split(attn.to_k(for_keys), layer.heads), _split(attn.to_v(for_values), layer.heads)
 
     def _equal(self, images: list[Tensor]) -> Hashable:
         """The name of a set with exactly these values, or a new one."""
@@ -171,6 +173,11 @@ def _same(one: Tensor, other: Tensor) -> bool:
     if one is other:
         return True
     return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(one, other)
+
+
+def _attend(layer: Layer, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    out = scaled_dot_product_attention(_split(query, layer.heads), keys, values)
+    return out.transpose(1, 2).reshape(query.shape)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

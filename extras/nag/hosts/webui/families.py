@@ -46,7 +46,7 @@ class Family(Protocol):
         ...
 
     def restore_cfg(self) -> None:
-        """Undo set_cfg(). Any number of times."""
+        """Undo set_cfg(). Any number of times. Raises what the rule has raised meanwhile."""
         ...
 
     def skip_uncond(self, params: Any) -> str:

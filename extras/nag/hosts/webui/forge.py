@@ -25,6 +25,7 @@ class Forge:
 
     def __init__(self) -> None:
         self._cfg: tuple[dict[str, Any], Any] | None = None  # (options, their own modifiers) while ours is in place
+        self._error: Exception | None = None  # of the rule for the CFG scale
         self._texts: tuple[Tensor | None, Tensor | None] = None, None  # of this evaluation: cond, uncond
 
     def network(self, sd_model: Any) -> Any:
@@ -66,19 +67,27 @@ class Forge:
         own = options.get(_MODIFIERS)
 
         def modify(*arguments: Any) -> tuple[Any, ...]:
-            return (*arguments[:_SCALE], rule(float(arguments[_SCALE])), *arguments[_SCALE + 1 :])
+            try:
+                scale = rule(float(arguments[_SCALE]))
+            except Exception as error:  # told by restore_cfg()
+                self._error = error
+                return arguments
+            return (*arguments[:_SCALE], scale, *arguments[_SCALE + 1 :])
 
         self._cfg = (options, own)
         options[_MODIFIERS] = [*(own or ()), modify]  # a new list: copies of the patcher share the old one
 
     def restore_cfg(self) -> None:
-        if self._cfg is None:
-            return
-        (options, own), self._cfg = self._cfg, None
-        if own is None:
-            options.pop(_MODIFIERS, None)
-        else:
-            options[_MODIFIERS] = own
+        kept, self._cfg = self._cfg, None
+        if kept is not None:
+            options, own = kept
+            if own is None:
+                options.pop(_MODIFIERS, None)
+            else:
+                options[_MODIFIERS] = own
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     def skip_uncond(self, params: Any) -> str:
         return "this host leaves the unused half out by itself"

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+_PLACE = re.compile(r"(input|middle|output)_blocks?\.(\d+)\..*transformer_blocks\.(\d+)\.")
 
-def clash(layers: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
-    """What to say of attention that is not the host's own any more, or "". ``kwargs``: of a model call.
 
-    A guided layer's result is seen after its attention. Where an extension adds to that (an image prompt, the parts of
-    a regional one), its share is guided along.
-    """
-    modules = [getattr(layer, "module", None) for layer in layers]
-    replaced = [m.__dict__["forward"] for m in modules if m is not None and _is_foreign(m)]
+def changed(layers: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[int, str]:
+    """Layers (index) whose attention is not the host's own alone -> by whom, "" where that is unknown. ``kwargs``: of
+    a model call."""
     options = kwargs.get("transformer_options") or {}
-    patches = (options.get("patches_replace") or {}).get("attn2") or {}
-    by = [*replaced, *patches.values()]
-    if not by:
-        return ""
-    who = sorted({_owner(one) for one in by} - {""})
-    named = f" ({', '.join(who[:3])})" if who else ""
-    return f"another extension{named} changes the attention of {len(by)} layers: what it adds there is guided too"
+    replaced = (options.get("patches_replace") or {}).get("attn2") or {}
+    patches = (options.get("patches") or {}).get("attn2_patch") or ()
+    found = {}
+    for layer in layers:
+        module = getattr(layer, "module", None)
+        if module is None or layer.kind != "cross":
+            continue
+        if _is_foreign(module):
+            found[layer.index] = _owner(module.__dict__["forward"])
+        elif replaced and (function := _at(layer, replaced)) is not None:
+            found[layer.index] = _owner(function)
+        elif patches:
+            found[layer.index] = _owner(patches[0])
+    return found
+
+
+def clash(by: Mapping[int, str], mixed: Collection[int], missed: Collection[int]) -> list[str]:
+    """What to say of such layers (index), after a run. ``by``: of changed(). ``mixed``: where what others add could not
+    be told apart; ``missed``: which could not be guided."""
+    told = []
+    for layers, what in ((mixed, ": what it adds there is guided too"), (missed, " that could not be guided")):
+        among = [index for index in layers if index in by]
+        who = sorted({by[index] for index in among} - {""})
+        named = f" ({', '.join(who[:3])})" if who else ""
+        if among:
+            told.append(f"another extension{named} changes the attention of {len(among)} layers{what}")
+    return told
+
+
+def _at(layer: Any, patches: Mapping[Any, Any]) -> Any:
+    """The patch at this layer. Hosts of the Forge family name the place (block, number, transformer block)."""
+    place = _PLACE.match(layer.name) or _PLACE.match(layer.alias)
+    if place is None:
+        return None
+    kind, number, inner = place[1], int(place[2]), int(place[3])
+    if kind == "middle":
+        number = 0
+    return patches.get((kind, number, inner), patches.get((kind, number)))
 
 
 def _is_foreign(module: Any) -> bool:

@@ -17,6 +17,7 @@ from ...actmap import ActMap
 from ...guidance import ALL_OFF, Guidance
 from ...methods import NAG
 from ...report import Report, combine
+from ...run import Run
 from ...settings import FIELDS, Settings
 from ...taps import remove_leftovers
 from .closing import attempt, watch_close
@@ -24,7 +25,7 @@ from .families import Family, family_of
 from .grid import Grid, grid_of_call
 from .handoff import METHOD, handoff_of, set_cfg
 from .negative import NegativeEncoder, is_blank, prepare_text
-from .others import clash
+from .others import changed, clash
 
 _ATTRIBUTE = "nag_time_session"
 _open: list[Session] = []
@@ -103,7 +104,7 @@ class Session:
         self._encoder = NegativeEncoder()
         self._encoded = 0  # counts encodings
         self._negative: tuple[Any, ...] | None = None  # names the contexts that the run has
-        self._looked = False  # at what other extensions have done to the run's layers
+        self._others: dict[int, str] = {}  # layers (index) that other extensions have changed -> who
         self._handoff = handoff_of(p)
         self._handle: Any = None
         self._wrapped: tuple[Any, Any] | None = None  # (sampler, its own function)
@@ -153,7 +154,7 @@ class Session:
             else:
                 self._encoder.encode(self.p, texts)
                 self._encoded += 1
-        self._run, self._identity, self._negative, self._looked = run, family.identity(sd_model), None, False
+        self._run, self._identity, self._negative, self._others = run, family.identity(sd_model), None, {}
 
     def _texts_of_batch(self) -> list[str] | None:
         """One text per image of the batch (or one for all); None where there is nothing to guide away from."""
@@ -275,11 +276,11 @@ class Session:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._run is None or self._family is None:
             return
-        if not self._looked:
-            self._looked = True
-            told = clash([layer for run in self._run.runs for layer in run.layers], kwargs)
-            if told:
-                self._warn(told)
+        for run in self._run.runs:
+            if isinstance(run, Run):
+                others = changed(run.layers, kwargs)
+                self._others.update(others)
+                run.separate(others)
         count = int((args[0] if args else kwargs["x"]).shape[0])
         try:
             rows = self._family.rows(count, kwargs)
@@ -315,6 +316,11 @@ class Session:
             remove_leftovers(run.model)  # removing may be what has failed
         if run.error is not None and not isinstance(run.error, ValueError):
             traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
+        for part in run.runs:
+            if isinstance(part, Run):
+                missed = [layer.index for layer in part.layers if layer.name in part.state.missed]
+                for text in clash(self._others, part.mixed, missed):
+                    self._warn(text)
         if all(report.error for report in reports.values()):
             self.error = self.error or next(iter(reports.values())).error
         for method, report in reports.items() if told else ():
