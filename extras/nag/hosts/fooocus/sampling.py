@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from ...guidance import Guidance
+from ...run import Run
 from ..webui.negative import strip_tags
+from ..webui.others import changed, clash
 from ..webui.rows import chunk_rows
 from .task import NagTask
 
@@ -150,6 +152,7 @@ class Pass:
         self.model: Any = None
         self.run: Guidance | None = None
         self._handle: Any = None
+        self._others: dict[int, str] = {}  # layers (index) that an image prompt and the like have changed -> by whom
 
     def evaluate(self, model: Any, sigma: Tensor, scale: float) -> float:
         """Before each evaluation: open or close the hooks; returns the CFG scale to use."""
@@ -200,6 +203,11 @@ class Pass:
             return
         count = int((args[0] if args else kwargs["x"]).shape[0])
         options = kwargs.get("transformer_options") or {}
+        for part in run.runs:
+            if isinstance(part, Run):
+                others = changed(part.layers, kwargs)
+                self._others.update(others)
+                part.separate(others)
         known = "cond_or_uncond" in options and "sigmas" in options
         rows = chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), count) if known else []
         run.call(rows, total=count)
@@ -213,5 +221,10 @@ class Pass:
         """No hook is left; the task has the reports."""
         self._unwatch()
         run, self.run, self.model = self.run, None, None
-        if run is not None:
-            self.picture.task.done(run.close())
+        if run is None:
+            return
+        reports = run.close()
+        for part in run.runs:
+            if isinstance(part, Run):
+                reports[part.method].warnings += clash(self._others, part.mixed, ())
+        self.picture.task.done(reports)
