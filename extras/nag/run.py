@@ -139,7 +139,11 @@ class Run(Part):
 
     def _neutral(self) -> str:
         if self.how.scale == 1 or self.how.alpha == 0:
-            return f"scale {self.how.shown:g}, alpha {self.how.alpha:g} leave the picture unchanged"
+            lowered = any(factor != 1 for *_, factor in self._evaluations)
+            effect = (
+                "guide nothing: only the cooldown acts, on a CFG above 1" if lowered else "leave the picture unchanged"
+            )
+            return f"scale {self.how.shown:g}, alpha {self.how.alpha:g} {effect}"
         return ""
 
     def _own_warnings(self, report: Report) -> list[str]:

@@ -1,5 +1,6 @@
 """Off is off, to the bit; hooks exist only while they act, and nothing is left behind."""
 
+import nag_tiny
 import pytest
 import torch
 from nag_runs import TIMES, each, guided, latents, text
@@ -109,3 +110,13 @@ def test_close_is_final_and_may_be_repeated(unet):
     assert run.close() is run.close() is run.report
     run.step(1.0)
     assert count_taps(unet.model) == 0
+
+
+def test_a_cooldown_alone_is_not_called_without_effect():
+    settings = Settings(scale=1, end=0.3, cooldown=0.7, cooldown_drop=0.5)
+    with Run(settings, nag_tiny.ldm()) as run:
+        run.begin(TIMES)
+        for t in TIMES:
+            run.step_at(t)
+    assert [w for w in run.report.warnings if "the cooldown lowers CFG" in w]
+    assert not [w for w in run.report.warnings if "unchanged" in w]

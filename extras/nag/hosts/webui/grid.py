@@ -18,11 +18,13 @@ _NEAR = 2e-3  # relative; a sigma in half precision is still this one
 @dataclass(frozen=True)
 class Grid:
     """``times``: train timestep of each sampler step, descending. ``sigmas``: as many. ``exact``: False
-    where the sampler chooses its own steps and these only stand for them."""
+    where the sampler chooses its own steps and these only stand for them. ``churn``: the sampler raises a step's
+    sigma by up to this share before it asks the model."""
 
     times: tuple[float, ...]
     sigmas: tuple[float, ...]
     exact: bool = True
+    churn: float = 0.0
 
     def time_of(self, denoiser: Any, sigma: float) -> float:
         """Train timestep of an evaluation at ``sigma``, as the denoiser's callback tells it; one on the grid where
@@ -32,7 +34,7 @@ class Grid:
         if not continuous and not getattr(denoiser, "classic_ddim_eps_estimation", False):
             return sigma  # timesteps samplers of A1111: it is the timestep
         for known, t in zip(self.sigmas, self.times, strict=True):
-            if abs(known - sigma) <= _NEAR * known:
+            if -_NEAR * known <= sigma - known <= (_NEAR + self.churn) * known:
                 return t
         return float(_times(inner, torch.tensor([sigma]))[0]) if continuous else _time_at(inner.inner_model, sigma)
 
@@ -43,14 +45,19 @@ def grid_of_call(sampler: Any, arguments: Mapping[str, Any], steps: int) -> Grid
     if hasattr(inner, "sigma_to_t"):
         sigmas = next((arguments[k] for k in ("sigmas", "sigma_sched") if arguments.get(k) is not None), None)
         exact = sigmas is not None
+        churn = 0.0
         if sigmas is None:
-            high = arguments.get("sigma_max", inner.sigmas[-1])
-            low = arguments.get("sigma_min", inner.sigmas[0])
-            count = max(int(arguments.get("n", steps)), 1)
-            sigmas = torch.logspace(math.log10(float(high)), math.log10(float(low)), count)
+            high = float(arguments.get("sigma_max", inner.sigmas[-1]))
+            low = float(arguments.get("sigma_min", inner.sigmas[0]))
+            if "n" in arguments:
+                sigmas = _fast_sigmas(high, low, max(int(arguments["n"]), 1), float(arguments.get("eta", 0.0)))
+            else:
+                sigmas = torch.logspace(math.log10(high), math.log10(low), max(steps, 1))
+        elif arguments.get("s_churn"):
+            churn = min(float(arguments["s_churn"]) / max(len(sigmas) - 1, 1), math.sqrt(2) - 1)
         used = sigmas[: len(sigmas) - exact].float().cpu()  # the last one given is where the walk ends
         used = used[used > 0]
-        return Grid(tuple(_times(inner, used)), tuple(used.tolist()), exact)
+        return Grid(tuple(_times(inner, used)), tuple(used.tolist()), exact, churn)
     ascending = arguments.get("timesteps")
     if ascending is None:
         ascending = torch.linspace(1, 999, steps + 1)
@@ -103,6 +110,19 @@ def _preview(model: Any, sampler_name: str, scheduler: str | None, steps: int, d
     if last is None:
         return grid_of_call(sampler, {"n": steps}, steps)
     return grid_of_call(sampler, {"n": len(sigmas) - 1, "sigma_max": sigmas[0], "sigma_min": sigmas[-2]}, steps)
+
+
+def _fast_sigmas(high: float, low: float, n: int, eta: float) -> Tensor:
+    """Where DPM fast asks its model, ``n`` times: solver steps of order 3 (a third and two thirds of the way), the last
+    ones of lower order, even in log sigma."""
+    ends = torch.linspace(-math.log(high), -math.log(low), n // 3 + 2, dtype=torch.float64).exp().reciprocal().tolist()
+    orders = [3] * (n // 3 - 1) + [2, 1] if n % 3 == 0 else [3] * (n // 3) + [n % 3]
+    sigmas = []
+    for order, begin, end in zip(orders, ends, ends[1:], strict=False):
+        up = min(end, eta * math.sqrt(end**2 * (begin**2 - end**2) / begin**2))  # noise that is put back
+        down = max(low, math.sqrt(end**2 - up**2))
+        sigmas += [begin * (down / begin) ** (i / order) for i in range(order)]
+    return torch.tensor(sigmas)
 
 
 def _times(inner: Any, sigmas: Tensor) -> list[float]:
