@@ -43,7 +43,7 @@ margin: {deleted: 0.2}
 hypotheses:
   - {id: H1, question: "Does the hand-off help?", treatment: handoff, control: cfg, outcome: deleted}
   - {id: H2, question: "Does NAG help?", treatment: NAG scale 8, control: cfg, outcome: deleted, preservation: ssim_background}
-  - {id: H3, question: "Is NAG Time not inferior?", treatment: "NAG Time window 0–0.5, scale 8", control: NAG scale 8,
+  - {id: H3, question: "Is NAG Time not inferior?", treatment: "NAG Time 0-0.5, scale 8", control: NAG scale 8,
      outcome: deleted, test: non-inferiority, preservation: ssim_background}
   - {id: windows, question: "Which window?", treatment: nag-time, control: NAG, outcome: deleted, test: frontier,
      preservation: ssim_background}

@@ -104,7 +104,7 @@ def test_no_spread_is_said_and_gives_no_interval():
 
 def test_few_prompts_that_carry_the_effect_are_said():
     values = [0.0] * 14 + [0.9, 0.8]
-    assert "rests on 2 of 16 prompts" in estimate(Sums.of(values, range(16))).note
+    assert "rests on 2 of 16 targets" in estimate(Sums.of(values, range(16))).note
 
 
 def test_missing_values_are_left_out_and_pairs_need_both_arms():

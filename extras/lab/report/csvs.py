@@ -54,7 +54,7 @@ def tables(results: Results) -> dict[str, pd.DataFrame]:
         "kid_scores.csv": _sets(results, "kid"),
         "diversity_scores.csv": _sets(results, "diversity"),
         "cost.csv": cost(results.frame).rename(columns={"model": "model_type"}) if len(rows) else pd.DataFrame(),
-        "comparisons.csv": pd.DataFrame([_answer(each) for each in results.answers]),
+        "comparisons.csv": pd.DataFrame([answer_row(each) for each in results.answers]),
     }  # fmt: skip
 
 
@@ -85,7 +85,8 @@ def _sets(results: Results, name: str) -> pd.DataFrame:
     return mine.reindex(columns=["model_type", "comparison", "n", f"{name}_score", "extractor", "note", "members"])
 
 
-def _answer(answer: Answer) -> dict[str, object]:
+def answer_row(answer: Answer) -> dict[str, object]:
+    """One comparison, flat."""
     found, kept = answer.difference, answer.preservation
     return {
         "id": answer.question.id, "question": answer.question.text, "model_type": answer.model,

@@ -42,9 +42,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "",
     if not lines:
         return '<p class="soft">None.</p>'
     top = "".join(cell("th", place, value) for place, value in enumerate(head))
-    said = f"<caption>{caption}</caption>" if caption else ""
+    said = f'<p class="soft">{caption}</p>' if caption else ""
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table>{said}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'{said}<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def drawing(svg: str, caption: str) -> str:

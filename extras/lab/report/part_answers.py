@@ -20,10 +20,18 @@ def head(results: Results) -> Iterator[str]:
     if about:
         yield f"<p>{esc(about)}</p>"
     if len(frame):
-        counts = (f"{frame['cell'].nunique()} pictures", f"{frame['model'].nunique()} models",
-                  f"{frame['pair'].nunique()} prompts for {frame['target'].nunique()} targets",
-                  f"{frame['seed'].nunique()} seeds", f"{frame['arm'].nunique()} arms")  # fmt: skip
+        words = {
+            "cell": "picture",
+            "model": "model",
+            "pair": "prompt",
+            "target": "target",
+            "seed": "seed",
+            "arm": "arm",
+        }
+        counts = [_count(frame[column].nunique(), word) for column, word in words.items()]
         yield f'<p class="soft">{", ".join(counts)}. Drawn by: {esc(results.meta["engine"])}.</p>'
+        if results.missing:
+            yield f"<p><b>Unfinished:</b> {_count(results.missing, 'picture')} of the plan are not drawn yet.</p>"
     else:
         yield "<p>There is no picture in these results yet.</p>"
     parts = {"answers": "Answers", "plots": "Plots", "arms": "All arms", "details": "Comparisons", "sets": "Sets",
@@ -53,3 +61,7 @@ def answers(results: Results) -> Iterator[str]:
         yield f'<div class="answer open"><p>{esc(problem)}</p></div>'
     if not results.answers and not results.unanswered:
         yield "<p>The plan asks no hypothesis.</p>"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")

@@ -16,10 +16,10 @@ guidance truly off. Deletion is counted only where the untreated picture has the
 one cluster, as they are not independent; the table of comparisons also shows each prompt as a cluster of its own.
 Intervals: 95 %, studentised cluster bootstrap, never narrower than Student's t on clusters − 1 degrees of freedom; on
 simulated experiments they cover between 93 and 97 %. Frontiers: paths over strength, interpolated in every bootstrap
-draw and compared where preservation is equal; Hesterberg's expanded percentile interval. p values: one-sided for the
-claim, Holm's correction over all {count} comparisons of this report; a badge follows the interval, and for the best of
-several schedules also the corrected p value. An interval that rests on fewer than {few} differing targets says so.
-Metrics without weights are absent, never 0.
+draw and compared where preservation is equal; Hesterberg's expanded percentile interval. p values: of the claim, twice
+the one-sided value, so that .05 belongs to the 95 % interval; corrected by Holm over the {count} answers (looks at
+single models, where there is an answer for all of them, are a family apart). A claim is called supported where its
+interval and its corrected p value say so. An interval that rests on fewer than {few} differing targets says so. Metrics without weights are absent, never 0.
 """
 
 
@@ -39,7 +39,8 @@ def absent(results: Results) -> Iterator[str]:
 
 def method(results: Results) -> Iterator[str]:
     yield '<h2 id="method">Method</h2>'
-    yield f"<p>{esc(' '.join(METHOD.split()).format(count=len(results.answers), few=FEW))}</p>"
+    count = len({(answer.question.id, answer.treatment) for answer in results.answers})
+    yield f"<p>{esc(' '.join(METHOD.split()).format(count=count, few=FEW))}</p>"
     yield '<h2 id="plan">Plan, versions, command</h2>'
     if results.meta["command"]:
         yield f"<p>Reproduced by:</p><pre>{esc(results.meta['command'])}</pre>"

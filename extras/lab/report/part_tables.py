@@ -30,7 +30,7 @@ def arms(frame: pd.DataFrame) -> Iterator[str]:
             line = [esc(arm), esc(mine["guided"].iloc[0] or "–"), str(len(mine))]
             for name in names:
                 found = plots.of_arm(mine, name, SCALES[name])
-                line.append("–" if found is None else esc(wording.interval(found, name)))
+                line.append("–" if found is None else _in_two(wording.interval(found, name)))
             lines.append(line)
         yield page.table(head, lines, f"{esc(model)}: means with 95 % intervals over targets; rates are of "
                          "the pictures whose untreated picture has the target.")  # fmt: skip
@@ -42,10 +42,10 @@ def arms(frame: pd.DataFrame) -> Iterator[str]:
 
 def comparisons(results: Results) -> Iterator[str]:
     yield '<h2 id="details">Comparisons</h2>'
-    head = ["", "model", "treated", "control", "outcome", "treated", "control", "difference [95 %]",
-            "each prompt a cluster", "preservation", "g", "better / worse", "p, Holm", "detectable",
+    head = ["", "model", "treated", "control", "outcome", "treated", "control", "difference", "p, Holm"]
+    more = ["", "model", "treated", "each prompt a cluster", "preservation", "g", "better / worse", "detectable",
             "would settle"]  # fmt: skip
-    lines = []
+    lines, others = [], []
     for a in results.answers:
         metric = a.question.outcome
         rates = [wording.number(e.value, metric) if e else "–" for e in (a.treated, a.controlled)]
@@ -55,12 +55,16 @@ def comparisons(results: Results) -> Iterator[str]:
         settle = f"{a.needed} targets" if a.needed else "–"
         lines.append([esc(v) for v in (
             a.question.id, a.model, a.treatment, a.control, SCALES[metric].label, *rates,
-            wording.interval(a.difference, metric, True), plain, kept, wording.number(a.effect, "g"), shares,
-            wording.p_value(a.adjusted), wording.number(a.detectable, metric), settle,
+            wording.interval(a.difference, metric, True), wording.p_value(a.adjusted),
         )])  # fmt: skip
-    yield page.table(head, lines, "g: Hedges' g over targets. Better / worse: shares of the pairs of pictures, ties "
+        others.append([esc(v) for v in (
+            a.question.id, a.model, a.treatment, plain, kept, wording.number(a.effect, "g"), shares,
+            wording.number(a.detectable, metric), settle,
+        )])  # fmt: skip
+    yield page.table(head, lines, "Treated less control, on the same prompts and seeds.", text=(2, 3, 4))
+    yield page.table(more, others, "g: Hedges' g over targets. Better / worse: shares of the pairs of pictures, ties "
                      "left out. Detectable: the smallest true difference these targets show with 80 % power. Would "
-                     "settle: targets needed for 80 % power if the truth is what was found.", text=(2, 3))  # fmt: skip
+                     "settle: targets needed for 80 % power if the truth is what was found.", text=(2,))  # fmt: skip
 
 
 def sets_part(results: Results) -> Iterator[str]:
@@ -96,3 +100,9 @@ def cost_part(frame: pd.DataFrame) -> Iterator[str]:
         f"Seconds a picture, as the engine timed them; the first {WARM_UP} of each arm does not count. Peak memory: "
         "– where the engine tells none.", text=(1,),
     )  # fmt: skip
+
+
+def _in_two(text: str) -> str:
+    """A value, its interval below it."""
+    value, bracket, rest = text.partition(" [")
+    return f'{esc(value)}<br><span class="soft">[{esc(rest)}</span>' if bracket else esc(value)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..stats import pairs
+from ..stats.frontier import OFF
 from ..stats.intervals import Estimate, estimate
 from ..stats.questions import STRENGTHS, Scale
 
@@ -75,6 +76,7 @@ def frontiers(rows: pd.DataFrame, preservation: str, adherence: str, scales: dic
                     panel.plot([x.value] * 2, [y.low, y.high], color=colour, lw=0.6, alpha=0.6)
                 panel.annotate(f"{strength:g}" if math.isfinite(strength) else "", (x.value, y.value), fontsize=7,
                                xytext=(3, 3), textcoords="offset points", color=colour)  # fmt: skip
+        panel.plot(*OFF, marker="*", ms=9, color="#222", ls="none", label="untreated")
         panel.set_xlabel(f"{scales[preservation].label} ({scales[preservation].better} is better)")
         panel.set_ylabel(f"{scales[adherence].label} ({scales[adherence].better} is better)")
         panel.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -83,29 +85,27 @@ def frontiers(rows: pd.DataFrame, preservation: str, adherence: str, scales: dic
 
 def windows(rows: pd.DataFrame, metrics: Sequence[str], scales: dict[str, Scale]) -> str | None:
     """Sensitivity to when guidance begins and ends: one line a strength over the guided steps. None with one window."""
-    guided = rows[(rows["guided"] != "") & rows["scale"].notna() & rows["role"].isin(["nag", "nag-time"])]
+    guided = rows[(rows["guided"] != "") & rows["role"].isin(["nag", "nag-time"])].drop_duplicates("cell")
     order = sorted(guided["guided"].unique(), key=_first_last)
     if len(order) < 2:
         return None
+    strength = next((name for name in STRENGTHS if guided[name].nunique() > 1), STRENGTHS[0])
+    strengths = sorted(guided[strength].dropna().unique())
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(1, len(metrics), figsize=(4.6 * len(metrics), 3.4), squeeze=False)
-        scales_there = sorted(guided["scale"].unique())
         for panel, metric in zip(panels[0], metrics, strict=True):
-            for place, scale in enumerate(scales_there):
-                shade = plt.get_cmap("viridis")(0.1 + 0.75 * place / max(1, len(scales_there) - 1))
-                mine = guided[guided["scale"] == scale].drop_duplicates("cell")
-                each_window = (mine[mine["guided"] == name] for name in order)
-                found = [(at, of_arm(rows, metric, scales[metric])) for at, rows in enumerate(each_window)]
-                there = [(at + 0.06 * (place - len(scales_there) / 2), each) for at, each in found if each is not None]
-                if not there:
-                    continue
-                panel.plot([at for at, _ in there], [e.value for _, e in there], "o-", ms=4, lw=1, color=shade,
-                           label=f"scale {scale:g}")  # fmt: skip
+            for place, value in enumerate(strengths):
+                shade = plt.get_cmap("viridis")(0.1 + 0.75 * place / max(1, len(strengths) - 1))
+                mine = guided[guided[strength] == value]
+                found = [of_arm(mine[mine["guided"] == name], metric, scales[metric]) for name in order]
+                there = [(at + 0.06 * (place - len(strengths) / 2), e) for at, e in enumerate(found) if e is not None]
+                xs, ys = [at for at, _ in there], [e.value for _, e in there]
+                panel.plot(xs, ys, "o-", ms=4, lw=1, color=shade, label=f"{strength} {value:g}")
                 for at, each in there:
                     if each.known:
                         panel.plot([at, at], [each.low, each.high], color=shade, lw=1)
             panel.set_xticks(range(len(order)), order)
-            panel.set_xlabel("guided steps, of " + str(int(guided["steps"].iloc[0])))
+            panel.set_xlabel(f"guided steps, of {int(guided['steps'].iloc[0])}")
             panel.set_ylabel(scales[metric].label)
         panels[0][-1].legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
         return _svg(figure)
@@ -121,7 +121,7 @@ def gaps(names: Sequence[str], found: Sequence[Estimate], metric: str, scales: d
                 panel.plot([each.low, each.high], [place, place], color="#d97706", lw=1.6)
         panel.axvline(0, color="#222", lw=0.8)
         panel.set_yticks(range(len(names)), names)
-        panel.invert_yaxis()
+        panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_xlabel(f"{scales[metric].label}, less {against}, at equal preservation")
         return _svg(figure)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..metrics import METRICS
 from ..stats.questions import Answer, Question, Scale, ask, questions_of
-from ..store import Store
+from ..store import TODO, Store
 
 SCALES = {name: Scale(m.label, m.better or "higher", m.bounds) for name, m in METRICS.items()}
 UNTREATED = "untreated"
@@ -19,7 +19,8 @@ UNTREATED = "untreated"
 
 @dataclass
 class Results:
-    """frame: one row a place (store.frame); answers: to the hypotheses; unanswered: which could not be, and why."""
+    """frame: one row a place (store.frame); answers: to the hypotheses; unanswered: which could not be, and why;
+    missing: pictures not drawn yet."""
 
     folder: Path
     frame: pd.DataFrame
@@ -28,6 +29,7 @@ class Results:
     failures: list[tuple[str, str]]
     plan: dict[str, Any]
     meta: dict[str, str]
+    missing: int = 0
     questions: list[Question] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
@@ -62,7 +64,8 @@ def load(folder: Path) -> Results:
         keys = ("plan", "plan_json", "versions", "environment", "engine", "command", "source")
         meta = {key: store.meta(key) for key in keys}
         frame, sets, notes, failures = store.frame(), store.sets(), store.notes(), store.failures()
-    results = Results(Path(folder), frame, sets, notes, failures, json.loads(meta["plan_json"] or "{}"), meta)
+        missing = sum(state == TODO for state in store.states().values())
+    results = Results(Path(folder), frame, sets, notes, failures, json.loads(meta["plan_json"] or "{}"), meta, missing)
     results.questions = questions_of(results.plan)
     if len(frame):
         results.answers, results.unanswered = ask(frame, results.questions, SCALES)

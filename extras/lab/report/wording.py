@@ -10,6 +10,7 @@ from ..stats.intervals import Estimate
 from ..stats.questions import FRONTIER, Answer, Scale
 
 RATES = ("deleted", "clean", "subject_kept", "present")
+MINUS = "\N{MINUS SIGN}"
 SUPPORTED, CONTRADICTED, OPEN = "Supported", "Contradicted", "Not settled"
 
 
@@ -19,8 +20,8 @@ def number(value: float | None, metric: str, signed: bool = False) -> str:
         return "–"
     sign = "+" if signed else ""
     if metric in RATES:
-        return f"{100 * value:{sign}.1f}" + ("" if signed else " %")
-    return f"{value:{sign}.3f}"
+        return f"{100 * value:{sign}.1f}".replace("-", MINUS) + ("" if signed else " %")
+    return f"{value:{sign}.3f}".replace("-", MINUS)
 
 
 def interval(estimate: Estimate, metric: str, signed: bool = False) -> str:
@@ -42,7 +43,7 @@ def p_value(p: float) -> str:
 
 def status(answer: Answer) -> str:
     """Supported, Contradicted or Not settled."""
-    return {True: SUPPORTED, False: CONTRADICTED, None: OPEN}[answer.verdict.held]
+    return {True: SUPPORTED, False: CONTRADICTED, None: OPEN}[answer.held]
 
 
 def headline(answers: Sequence[Answer], scales: dict[str, Scale]) -> tuple[str, str]:
@@ -85,8 +86,7 @@ def _frontier(answers: Sequence[Answer], scales: dict[str, Scale]) -> tuple[str,
     for model in models:
         mine = [answer for answer in answers if answer.model == model]
         best = max(mine, key=lambda a: a.difference.value if higher else -a.difference.value)
-        # the best of several was picked by looking: it counts only after Holm
-        held = [a for a in mine if a.verdict.held and a.adjusted < 0.05]
+        held = [a for a in mine if a.held]
         worse = [a for a in mine if a.verdict.held is False]
         better += bool(held)
         where = f"on {model}, " if len(models) > 1 else ""
@@ -118,6 +118,8 @@ def _margin(margin: float, metric: str) -> str:
 
 
 def _unsettled(answer: Answer) -> str:
+    if answer.verdict.held and answer.held is None:
+        return " By itself it would count as supported; with the other comparisons taken into account it does not."
     if answer.verdict.held is not None:
         return ""
     if answer.needed is None:

@@ -18,7 +18,8 @@ SUPERIOR, NOT_INFERIOR = "superiority", "non-inferiority"
 class Verdict:
     """What an interval says of a claim. held: True, False (the data speak against it) or None (not settled).
 
-    p: one-sided p value of the claim's null hypothesis; margin: in units of the metric, 0 for superiority.
+    p: twice the one-sided p value of the claim's null hypothesis, so that .05 belongs to the 95 % interval; margin: in
+    units of the metric, 0 for superiority.
     """
 
     kind: str
@@ -43,7 +44,7 @@ def judge(estimate: Estimate, kind: str, margin: float = 0.0, higher_is_better: 
     low, high = (estimate.low, estimate.high) if higher_is_better else (-estimate.high, -estimate.low)
     held = True if low > line else False if high < line else None
     p = estimate.p_above(line) if higher_is_better else estimate.p_below(-line)
-    return Verdict(kind, held, p, margin, estimate)
+    return Verdict(kind, held, min(1.0, 2 * p), margin, estimate)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

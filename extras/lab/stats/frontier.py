@@ -134,7 +134,7 @@ def _interval(one: Path, gap, draws: int, seed: int, note: str) -> Estimate:
     value = float(gap(None))
     rows = int(one.n.sum())
     if clusters < 3:
-        return Estimate(value, math.nan, math.nan, math.nan, clusters, rows, note="fewer than 3 prompts: no interval")
+        return Estimate(value, math.nan, math.nan, math.nan, clusters, rows, note="fewer than 3 targets: no interval")
     drawn = gap(resamples(clusters, draws, seed))
     low, high = np.quantile(drawn, expanded(clusters))
     se = float(drawn.std(ddof=1) * math.sqrt(clusters / (clusters - 1)))

@@ -77,9 +77,9 @@ def estimate(
     count = len(sums)
     value, se = sums.value, sums.se
     if count < 3:
-        return Estimate(value, math.nan, math.nan, se, count, sums.rows, level, "fewer than 3 prompts: no interval")
+        return Estimate(value, math.nan, math.nan, se, count, sums.rows, level, "fewer than 3 targets: no interval")
     if not se > 1e-12 * max(1.0, abs(value)):
-        note = "every prompt gave the same value: the data show no spread to make an interval from"
+        note = "every target gave the same value: the data show no spread to make an interval from"
         return Estimate(value, math.nan, math.nan, 0.0, count, sums.rows, level, note)
     picks = _resamples(count, draws, seed)
     drawn, spread = ratio(sums.num[picks], sums.den[picks])
@@ -100,4 +100,4 @@ def _shaky(sums: Sums) -> str:
     others = len(sums) - int(counts.max())
     if others >= FEW or len(values) == len(sums):
         return ""
-    return f"rests on {others} of {len(sums)} prompts, the others being equal: the interval may be too narrow"
+    return f"rests on {others} of {len(sums)} targets, the others being equal: the interval may be too narrow"

@@ -50,13 +50,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the data say. treated, control: each arm by itself on the same pairs; difference: treated − control.
+    """What the data say.
 
-    adjusted: the claim's p value after Holm over all answers; effect: Hedges' g over clusters; better, worse: shares of
-    pairs; needed: clusters that would settle it with 80 % power if the truth is what was found; detectable: smallest
-    effect these clusters show with 80 % power; by_prompt: the difference with every prompt its own cluster;
-    preservation: difference in the preservation metric on the same pairs; path: (treatment, control) families of a
-    frontier. seeds: pairs of pictures, one row each.
+    treated, controlled: each arm by itself on the same pairs; adjusted: the claim's p value after Holm over the answers
+    (looks at single models apart); effect: Hedges' g over clusters; better, worse: shares of pairs; needed: clusters
+    that would settle it with 80 % power if the truth is what was found; detectable: smallest effect these clusters show
+    with 80 % power; by_prompt: the difference with every prompt its own cluster; preservation: difference in the
+    preservation metric on the same pairs; rows: the pairs of pictures, none for a frontier, whose treatment and control
+    are families.
     """
 
     question: Question
@@ -76,6 +77,11 @@ class Answer:
     preservation: Estimate | None = None
     prompts: int = 0
     rows: pd.DataFrame | None = None
+
+    @property
+    def held(self) -> bool | None:
+        """As the verdict; but a claim holds only if it does after the correction for the other comparisons."""
+        return None if self.verdict.held and not self.adjusted < 1 - self.difference.level + 1e-9 else self.verdict.held
 
     @property
     def difference(self) -> Estimate:
@@ -99,8 +105,18 @@ def ask(
             answers += answer(frame, question, scales)
         except ValueError as error:
             problems.append(f"{question.id}: {error}")
-    adjusted = claims.holm([each.verdict.p for each in answers])
+    by_model = [_is_by_model(each, answers) for each in answers]
+    adjusted = np.full(len(answers), math.nan)
+    for family in (False, True):
+        places = [place for place, which in enumerate(by_model) if which is family]
+        adjusted[places] = claims.holm([answers[place].verdict.p for place in places])
     return [replace(each, adjusted=float(p)) for each, p in zip(answers, adjusted, strict=True)], problems
+
+
+def _is_by_model(answer: Answer, answers: Sequence[Answer]) -> bool:
+    """Is this a look at one model, beside an answer for all of them? Such looks are a family of their own for Holm."""
+    together = any(each.question == answer.question and each.model == ALL_MODELS for each in answers)
+    return together and answer.model != ALL_MODELS
 
 
 def answer(frame: pd.DataFrame, question: Question, scales: Mapping[str, Scale]) -> list[Answer]:
@@ -172,8 +188,9 @@ def _frontiers(frame: pd.DataFrame, question: Question, scales: Mapping[str, Sca
     answers = []
     treated, control = select(frame, question.treatment, "treatment"), select(frame, question.control, "control")
     for model, rows in frame.groupby("model", sort=False):
-        others = families(rows[control.loc[rows.index]], question.preservation, question.outcome)
-        mine = families(rows[treated.loc[rows.index]], question.preservation, question.outcome)
+        mine, others = treated.loc[rows.index], control.loc[rows.index]
+        paths = families(rows[mine | others], question.preservation, question.outcome)
+        mine, others = ({n: p for n, p in paths.items() if (rows[m]["family"] == n).any()} for m in (mine, others))
         if len(others) > 1:
             raise QuestionError(f"control: {question.control!r} means several families ({', '.join(others)}): name one")
         for name, one in mine.items():
