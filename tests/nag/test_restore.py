@@ -118,5 +118,5 @@ def test_a_cooldown_alone_is_not_called_without_effect():
         run.begin(TIMES)
         for t in TIMES:
             run.step_at(t)
-    assert [w for w in run.report.warnings if "the cooldown lowers CFG" in w]
+    assert [w for w in run.report.warnings if "only the cooldown acts" in w]
     assert not [w for w in run.report.warnings if "unchanged" in w]
