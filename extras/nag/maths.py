@@ -61,7 +61,7 @@ def normalized_guidance(
     if alpha == 0.0 or (not isinstance(push, Tensor) and push == 0.0):
         if effect is not None:
             effect.moved.append(z_pos.new_zeros((), dtype=torch.float32))
-            effect.size.append(_length(z_pos.float()).sum())
+            effect.size.append(z_pos.float().abs().sum())
         return z_pos if into is None else into.copy_(z_pos)
     if torch.is_grad_enabled() and (z_pos.requires_grad or z_neg.requires_grad):
         result, moved, size = _rule(z_pos, z_neg, push, tau, alpha, None)
@@ -80,7 +80,7 @@ def _rule(
     z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has."""
-    wide = torch.promote_types(z_pos.dtype, torch.float32)
+    wide = torch.float64 if torch.float64 in (z_pos.dtype, z_neg.dtype) else torch.float32
     positive = z_pos.to(wide)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
     # first is what lerp computes from 0.5 on.
@@ -98,7 +98,8 @@ def _rule(
         out = torch.add(positive, back, alpha=-alpha, out=into)
     else:
         out = torch.add(positive, back, alpha=-alpha).to(z_pos.dtype)
-    return out, _length(back).sum(), norm_pos.sum()
+    moved = torch.linalg.vector_norm(back, 1) if back.is_cuda else back.abs().sum()
+    return out, moved, norm_pos.sum()
 
 
 def _in_pieces(

@@ -37,6 +37,7 @@ COMMANDS = {
         "lab",
         "experiments from a plan: lab run plans/h123.yaml, lab report, lab search …",
     ),
+    "bench": Command("extras.studio.commands.bench", "run", "what guidance costs here: table, bench.json, bench.svg"),
     "train-tiny": Command("extras.doodle.train", "run", "train the small models of models/ again, from nothing"),
     "test": Command(
         "extras.studio.commands.test", "test", "run the checks and the tests (what follows goes to pytest)"

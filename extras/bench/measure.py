@@ -1,0 +1,177 @@
+"""One model, everything: identity, counts, memory, turns, and where the time goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import arms, counting, memory
+from .arms import BASE, DUPLICATE, NAG, OFF, OUTSIDE, Arm
+from .floor import floor, kept
+from .machine import load
+from .shapes import Shape, Subject, build
+from .timing import Times, one_step, take_turns
+
+Record = dict[str, Any]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``seconds``: until when new rounds begin, for each model. ``memory``: measure it too."""
+
+    device: torch.device
+    rounds: int = 15
+    seconds: float | None = None
+    memory: bool = True
+
+
+def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: Say, batch: int = 1) -> Record:
+    """JSON-ready. Raises RuntimeError where a step that must not change the picture does, or one that must does not."""
+    began = time.monotonic()
+    subject = Subject(shape, build(shape, plan.device, dtype), plan.device, dtype, resolution, batch)
+    untouched = subject.forward()
+    record: Record = {
+        "model": shape.name,
+        "kind": shape.kind,
+        "parameters": shape.parameters(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "resolution": resolution,
+        "batch": batch,
+        "tokens": subject.tokens,
+        "published": shape.published,
+        "blocks": [shape.config.get("num_layers", 19), shape.config.get("num_single_layers", 38)]
+        if shape.kind == "flux"
+        else None,
+        "load": [load()],
+        "floor": floor(shape, resolution, batch).to_dict(),
+        "kept": asdict(kept(subject)),
+    }
+    if plan.memory:
+        record["peaks"] = _peaks(subject)
+        say(f"{shape.name}: memory measured")
+    every = arms.arms(subject)
+    try:
+        record["arms"] = {name: _about(arm, untouched, every[DUPLICATE]) for name, arm in every.items()}
+        _check(record["arms"])
+        until = None if plan.seconds is None else began + plan.seconds
+        times = take_turns(every, plan.rounds, until, lambda n, so_far: say(_line(shape, n, so_far)))
+        for name in every:
+            record["arms"][name].update(_timed(times, name))
+        record["rounds"] = len(times.busy[BASE])
+        record["to_duplicate"] = _share_of_overhead(times)
+        record["once_seconds"] = _once(every[NAG], subject)
+        record["hot"] = _hot(every)
+    finally:
+        for arm in every.values():
+            arm.close()
+    if not arms.clean(subject):
+        raise RuntimeError(f"{shape.name}: hooks are left in the model")
+    record["load"].append(load())
+    return record
+
+
+def _peaks(subject: Subject) -> dict[str, int]:
+    makers: dict[str, Callable[[], Arm]] = {BASE: lambda: Arm(BASE, subject), NAG: lambda: arms.nag(subject)}
+    if subject.shape.kind == "unet":
+        makers[DUPLICATE] = lambda: arms.Plain(DUPLICATE, subject, arms.plain_unet.DuplicateBatch)
+    else:
+        makers[DUPLICATE] = lambda: arms.PlainFlux(DUPLICATE, subject)
+    return {name: memory.peak(make, subject.device, 2 if name == NAG else 1) for name, make in makers.items()}
+
+
+def _about(arm: Arm, untouched: Tensor, duplicate: Arm) -> Record:
+    """Its picture against that of the model before anything of ours was in it, and its counts."""
+    *_, out = one_step(arm)
+    arm.ready()
+    try:
+        counts = counting.counted(arm.step)
+    finally:
+        arm.rest()
+    found: Record = {
+        "what": arms.WHAT[arm.name],
+        "identical": bool(torch.equal(out, untouched)),
+        "change": _relative(out, untouched),
+        "operators": counts.operators,
+        "attentions": counts.attentions,
+        "projections": counts.projections,
+        "waits": counts.waits,
+    }
+    if arm.name == NAG:
+        found["from_duplicate"] = _relative(out, one_step(duplicate)[2])
+    arm.ready()
+    try:
+        launched = counting.launches(arm.step, arm.subject.device)
+    finally:
+        arm.rest()
+    return found | (launched or {})
+
+
+def _relative(one: Tensor, other: Tensor) -> float:
+    one, other = one.double(), other.double()
+    return float((one - other).abs().sum() / other.abs().sum())
+
+
+def _check(found: dict[str, Record]) -> None:
+    for name in (BASE, OFF, OUTSIDE):
+        if not found[name]["identical"]:
+            raise RuntimeError(f"{name}: the prediction is not that of the untouched model")
+    for name in found.keys() - {BASE, OFF, OUTSIDE, arms.CFG_STEP}:
+        if found[name]["change"] < 1e-3:
+            raise RuntimeError(f"{name}: does not act")
+
+
+def _timed(times: Times, name: str) -> Record:
+    return {
+        "ratio": asdict(times.spread(name)),
+        "seconds": statistics.median(times.busy[name]),
+        "wall_seconds": statistics.median(times.wall[name]),
+        "ratios": [round(ratio, 5) for ratio in times.ratios(name)],
+    }
+
+
+def _share_of_overhead(times: Times) -> float | None:
+    """Our overhead as a share of the duplicating one's, of medians."""
+    ours, plain = (times.spread(name).median - 1 for name in (NAG, DUPLICATE))
+    return ours / plain if plain > 0 else None
+
+
+def _once(arm: Arm, subject: Subject) -> float:
+    """Busy seconds for the keys and values of the negative, once per generation; 0 where nothing is kept."""
+    assert isinstance(arm, arms.Guided)
+    run = arm.guidance.runs[0]
+    layers = [layer for layer in run.layers if layer.kind == "cross"]
+
+    class Projecting(Arm):
+        def step(self) -> Tensor:
+            with torch.no_grad():
+                for layer in layers:
+                    layer.attn.to_k(subject.negative[None]), layer.attn.to_v(subject.negative[None])
+            return subject.negative
+
+    return statistics.median(one_step(Projecting(NAG, subject))[0] for _ in range(3)) if layers else 0.0
+
+
+def _hot(every: dict[str, Arm]) -> list[Record]:
+    def step(name: str) -> None:
+        arm = every[name]
+        arm.ready()
+        try:
+            arm.step()
+        finally:
+            arm.rest()
+
+    found = counting.hot_spots(lambda: step(NAG), lambda: step(BASE))
+    return [{"operator": name, "seconds": seconds, "calls": calls} for name, seconds, calls in found]
+
+
+def _line(shape: Shape, number: int, times: Times) -> str:
+    if not number:
+        return f"{shape.name}: warmed up"
+    return f"{shape.name}: round {number}, NAG {times.spread(NAG).median:.4f} of the plain step"

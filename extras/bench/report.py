@@ -1,0 +1,189 @@
+"""The record as a table for the terminal, and as docs/PERFORMANCE.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .arms import BASE, DUPLICATE, NAG, OFF, OUTSIDE
+
+Record = dict[str, Any]
+MB = 1 << 20
+
+
+def title(model: Record) -> str:
+    """One line."""
+    blocks = f", {model['blocks'][0]} + {model['blocks'][1]} blocks" if model["blocks"] else ""
+    return (
+        f"{model['model']}, {model['parameters'] / 1e6:,.0f} million parameters{blocks}, {model['dtype']}, "
+        f"{model['resolution']} x {model['resolution']}, batch {model['batch']}, {model['tokens']} tokens"
+    )
+
+
+def table(model: Record) -> list[list[str]]:
+    """Rows of text; the first is the head."""
+    gpu = "launches" in model["arms"][BASE]
+    head = ["step", "ratio", "quartiles", "95 %", "seconds", "change", "operators", "attentions", "waits"]
+    rows = [head + (["launches", "synchronisations"] if gpu else [])]
+    for name, arm in model["arms"].items():
+        ratio = arm["ratio"]
+        row = [
+            name,
+            f"{ratio['median']:.4f}",
+            f"{ratio['low_quartile']:.3f}–{ratio['high_quartile']:.3f}",
+            f"{ratio['low']:.3f}–{ratio['high']:.3f}",
+            f"{arm['seconds']:.3g}",
+            "none" if arm["identical"] else f"{arm['change']:.1%}",
+            str(arm["operators"]),
+            str(arm["attentions"]),
+            str(arm["waits"]),
+        ]
+        rows.append(row + ([str(arm["launches"]), str(arm["synchronisations"])] if gpu else []))
+    return rows
+
+
+def plain(rows: Sequence[Sequence[str]]) -> str:
+    """For a terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body])
+
+
+def number(target: Record, key: str) -> str:
+    """Bytes as MB, counts as they are, times in percent."""
+    value = target[key]
+    if target["what"].endswith("bytes"):
+        return f"{value / MB:,.1f} MB"
+    if isinstance(target["wanted"], int):
+        return f"{value:g}"
+    return f"{value:.2%}"
+
+
+def verdicts(model: Record) -> list[list[str]]:
+    """The targets as rows."""
+    rows = [["aim", "at most", "found", ""]]
+    for target in model["targets"]:
+        what = target["what"].removesuffix(", bytes")
+        rows.append([what, number(target, "wanted"), number(target, "found"), "met" if target["met"] else "**missed**"])
+    return rows
+
+
+def terminal(result: Record) -> str:
+    """Everything, for people."""
+    parts = []
+    for model in result["models"]:
+        aims = plain(verdicts(model)).replace("**", "")
+        parts.append(f"{title(model)}: {model['rounds']} rounds\n{plain(table(model))}\n\n{aims}")
+    parts += [f"not measured: {text}" for text in result["skipped"]]
+    return "\n\n".join(parts)
+
+
+def page(result: Record, plot: str) -> str:
+    """docs/PERFORMANCE.md. ``plot``: path of the picture from there."""
+    about = result["machine"]
+    loads = [load for model in result["models"] for load in model["load"] if load is not None]
+    lines = [
+        "# What guidance costs",
+        "",
+        f"Written by `{result['command']}` on {result['date']}; the raw numbers are in `{result['json']}`.",
+        "",
+        f"Machine: {about['processor']}, {about['cores']} cores, {about['threads']} threads; device {about['device']}; "
+        f"torch {about['torch']}. " + (f"Load while measuring: {min(loads):g} to {max(loads):g}." if loads else ""),
+        "",
+        *METHOD,
+        "",
+        f"![Ratios to the plain step, and how the cost of NAG grows]({plot})",
+        "",
+        "The steps:",
+        "",
+        *[f"- **{name}**: {what}" for name, what in _explained(result).items()],
+    ]
+    for model in result["models"]:
+        lines += [
+            "",
+            f"## {title(model)}",
+            "",
+            markdown(table(model)),
+            "",
+            markdown(verdicts(model)),
+            "",
+            *_text(model),
+        ]
+    if result["curves"]:
+        lines += [
+            "",
+            "## How the cost grows",
+            "",
+            f"{result['curves_of']}; ratio of the guided step to the plain one.",
+            "",
+        ]
+        for name, points in result["curves"].items():
+            values = ", ".join(f"{p['at']:g}: {p['ratio']:.3f} ({p['low']:.3f}–{p['high']:.3f})" for p in points)
+            lines.append(f"- **{name}**: {values}")
+    lines += ["", "## Not measured", "", *[f"- {text}" for text in result["skipped"]]]
+    return "\n".join(lines) + "\n"
+
+
+METHOD = (
+    "Models of the published sizes with random weights: what a step costs does not depend on them. All ways take",
+    "turns in one run, in rotated order; a **ratio** is that of a step to the plain step *of the same round*, given as",
+    "the median over the rounds, with quartiles and a 95 % bootstrap interval. On a CPU, times are processor times, so",
+    "that other programs do not count; the clock's are in the JSON. `change` is |prediction − plain|₁ / |plain|₁.",
+    "`waits` are operators whose result the CPU has to read before it goes on: each would hold a GPU up.",
+)
+
+
+def _explained(result: Record) -> dict[str, str]:
+    return {name: arm["what"] for model in result["models"] for name, arm in model["arms"].items()}
+
+
+def _text(model: Record) -> list[str]:
+    """Floor, measured, and where the rest goes."""
+    floor, arms = model["floor"], model["arms"]
+    measured = arms[NAG]["ratio"]["median"] - 1
+    lines = [
+        f"**Floor.** The plain step is {floor['base'] / 1e12:.3g} TFLOP; guidance adds {floor['share']:.2%} to it by "
+        f"count{_once(model)}. Duplicating adds {floor['duplicate_share']:.2%} by count. Measured: {measured:.2%}.",
+    ]
+    if "peaks" in model:
+        peaks, base = model["peaks"], model["peaks"][BASE]
+        lines += [
+            "",
+            f"**Memory.** A plain step's activations peak at {base / MB:,.0f} MB; beyond that NAG needs "
+            f"{(peaks[NAG] - base) / MB:,.1f} MB (its keys and values are {model['kept']['cache'] / MB:,.1f} MB), "
+            f"`{DUPLICATE}` {(peaks[DUPLICATE] - base) / MB:,.1f} MB.",
+        ]
+    if model["hot"]:
+        spots = ", ".join(
+            f"`{h['operator']}` {1000 * h['seconds']:.1f} ms in {h['calls']} calls" for h in model["hot"][:6]
+        )
+        lines += ["", f"**Where the rest goes** (profiler, the guided step less the plain one): {spots}."]
+    calls = arms[NAG]["attentions"] - arms[BASE]["attentions"]
+    more = {name: arms[name]["operators"] - arms[BASE]["operators"] for name in (NAG, DUPLICATE, OFF, OUTSIDE)}
+    lines += [
+        "",
+        f"A guided step makes {more[NAG]} operator calls more than the plain one, {calls} of them attention; "
+        f"`{DUPLICATE}` makes {more[DUPLICATE]}, `{OFF}` {more[OFF]}, `{OUTSIDE}` {more[OUTSIDE]}.",
+    ]
+    return lines
+
+
+def _once(model: Record) -> str:
+    if not model["floor"]["once"]:
+        return ""
+    share = model["once_seconds"] / model["arms"][BASE]["seconds"]
+    return (
+        f", and once per generation {model['floor']['once_share']:.2%} of a step for the negative's keys and values "
+        f"({1000 * model['once_seconds']:.1f} ms, {share:.2%} of a step)"
+    )

@@ -1,0 +1,102 @@
+"""`nagtime.py bench` on the tiny models: table, JSON, picture and page say the same."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import torch
+
+from extras.bench import report
+from extras.studio.commands import COMMANDS, bench
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(result, folder) of one run; the threads are put back."""
+    folder = tmp_path_factory.mktemp("bench")
+    threads = torch.get_num_threads()
+    arguments = ["--models", "tiny-sd15", "tiny-flux", "--rounds", "3", "--threads", "1", "--device", "cpu"]
+    curves = ["--curves", "tiny-sd15", "--curve-rounds", "1", "--curve-resolution", "64", "--resolution", "64"]
+    try:
+        assert bench.main([*arguments, *curves, "--out", str(folder)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    return json.loads((folder / "bench.json").read_text("utf-8")), folder
+
+
+def test_it_is_a_command():
+    assert COMMANDS["bench"].module == bench.__name__
+
+
+def test_the_record_is_whole(run):
+    result, _ = run
+    assert [m["model"] for m in result["models"]] == ["tiny-sd15", "tiny-flux"]
+    assert result["machine"]["threads"] == 1 and result["machine"]["torch"] == torch.__version__
+    for model in result["models"]:
+        assert model["rounds"] == 3 and len(model["load"]) == 2
+        for arm in model["arms"].values():
+            assert len(arm["ratios"]) == 3 and arm["ratio"]["n"] == 3
+            assert sorted(arm["ratios"])[1] == pytest.approx(arm["ratio"]["median"], abs=1e-4)
+        assert model["arms"]["without"]["ratio"]["median"] == 1
+        assert {t["what"]: t["met"] for t in model["targets"]} == {
+            t["what"]: t["found"] <= t["wanted"] for t in model["targets"]
+        }
+    assert {len(points) for points in result["curves"].values()} == {3, 4}
+    assert any("GPU" in text for text in result["skipped"])
+
+
+def test_table_and_record_agree(run):
+    result, _ = run
+    text = report.terminal(result)
+    for model in result["models"]:
+        rows = report.table(model)
+        assert [row[0] for row in rows[1:]] == list(model["arms"])
+        for row in rows[1:]:
+            arm = model["arms"][row[0]]
+            assert row[1] == f"{arm['ratio']['median']:.4f}"
+            assert (row[5] == "none") == arm["identical"]
+        assert report.plain(rows) in text
+        assert text.count("missed") == sum(not t["met"] for m in result["models"] for t in m["targets"])
+
+
+def test_the_picture_has_a_bar_per_step(run):
+    result, folder = run
+    root = ElementTree.parse(folder / "bench.svg").getroot()
+    bars = [e for e in root.iter("{http://www.w3.org/2000/svg}rect") if e.get("class")]
+    assert len(bars) == sum(len(m["arms"]) for m in result["models"])
+    points = [e for e in root.iter("{http://www.w3.org/2000/svg}circle")]
+    assert len(points) == sum(map(len, result["curves"].values()))
+    words = "".join(root.itertext())
+    assert all(name in words for name in ("duplicate", "NAG-PAG", "tokens", "share of steps"))
+
+
+def test_the_page_has_the_numbers_and_its_command(run, tmp_path):
+    result, _ = run
+    bench.write_docs(result, tmp_path)
+    text = (tmp_path / "PERFORMANCE.md").read_text("utf-8")
+    assert result["command"] in text and (tmp_path / "performance" / "bench.svg").is_file()
+    kept = json.loads((tmp_path / "performance" / "bench.json").read_text("utf-8"))
+    for model in kept["models"]:
+        assert report.markdown(report.table(model)) in text and report.title(model) in text
+        assert f"{model['floor']['share']:.2%}" in text
+
+
+def test_bad_values_are_refused_by_name(capsys):
+    for arguments in (["--resolution", "100"], ["--rounds", "0"], ["--models", "sd9"], ["--dtype", "int8"]):
+        with pytest.raises(SystemExit):
+            bench.parse(arguments)
+        assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_that_is_not_there_is_said(capsys):
+    assert bench.main(["--device", "cuda"]) == 1
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_left_out_and_said(monkeypatch, tmp_path, capsys):
+    from extras.bench import shapes
+
+    monkeypatch.setattr(shapes, "free_bytes", lambda device: 1 << 20)
+    assert bench.main(["--models", "tiny-sd15", "--device", "cpu", "--curves", "none", "--out", str(tmp_path)]) == 1
+    assert "not measured: tiny-sd15" in capsys.readouterr().out
