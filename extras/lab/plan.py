@@ -207,6 +207,27 @@ class Hypothesis(_Part):
     models: list[str] = []
 
 
+class Search(_Part):
+    """What `lab search` varies: ranges of the strengths, and windows of one or more steps in a row. It seeks more
+    ``outcome`` and more ``preservation`` (metrics), on ``seeds`` pictures of every pair."""
+
+    scale: tuple[float, float] = (2.0, 16.0)
+    alpha: tuple[float, float] = (0.2, 1.0)
+    tau: tuple[float, float] = (2.5, 2.5)
+    outcome: str = "clean"
+    preservation: str = "ssim_background"
+    seeds: int = Field(default=1, ge=1, le=1000)
+
+    @field_validator("scale", "alpha", "tau")
+    @classmethod
+    def _in_range(cls, value: tuple[float, float], info: Any) -> tuple[float, float]:
+        check_values({info.field_name: value[0]})
+        check_values({info.field_name: value[1]})
+        if value[1] < value[0]:
+            raise ValueError(f"{list(value)} is not possible, allowed: [lowest, highest]")
+        return value
+
+
 class Measure(_Part):
     """How it is measured. ``detector``: "doodle" (pixels of our small models), or the folder of a zero-shot detector;
     ``clip``: folder of a CLIP checkpoint; ``lpips``: its weights; ``extractor``: of the numbers of sets: "grid" or the
@@ -232,6 +253,7 @@ class Plan(_Part):
     arms: list[Arm] = []
     metrics: list[str] = []
     measure: Measure = Measure()
+    search: Search = Search()
     options: dict[str, Any] = {}
     margin: dict[str, float] = {}
     hypotheses: list[Hypothesis] = []
@@ -240,18 +262,15 @@ class Plan(_Part):
     @model_validator(mode="after")
     def _names(self) -> Plan:
         if not re.fullmatch(r"[\w.-]{1,60}", self.name):
-            raise ValueError(
-                f"name: {self.name!r} is not possible, allowed: letters, digits, . _ - (it names a folder)"
-            )
+            raise _At(f"{self.name!r} is not possible, allowed: letters, digits, . _ - (it names a folder)", "name")
         _no_twins("pairs", "", [pair.id for pair in self.pairs])
         for model in self.models:
             _no_twins("arms", f" among those of {model}", [arm.name for arm in self.arms_of(model)])
         for number, arm in enumerate(self.arms):
             for model in [*arm.models, *([arm.handoff.model] if arm.handoff else [])]:
                 if model not in self.models:
-                    raise ValueError(
-                        f"arms: {arm.name!r} names the model {model!r}; there are: {', '.join(self.models)}"
-                    )
+                    known = ", ".join(self.models)
+                    raise _At(f"{arm.name!r} names the model {model!r}; there are: {known}", "arms", number)
         for outcome, value in self.margin.items():
             if value < 0:
                 raise _At(f"{value} is not possible, allowed: 0 or more", "margin", outcome)
@@ -317,8 +336,8 @@ def _fields_at(place: Place) -> list[str]:
         "arms": Arm,
         "hypotheses": Hypothesis,
     }
-    if place[:1] == ("measure",):
-        return list(Measure.model_fields)
+    if place[:1] in (("measure",), ("search",)):
+        return list((Measure if place[0] == "measure" else Search).model_fields)
     if len(place) < 2:
         return list(Plan.model_fields)
     kind = Handoff if "handoff" in place[:-1] else parts.get(str(place[0]), Plan)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from .cells import Expansion, expand, groups
@@ -109,6 +110,7 @@ def _meta(plan: Plan, text: str, engine: Engine, versions: dict[str, str], comma
     }
 
 
+@lru_cache(maxsize=1)
 def environment() -> dict[str, str]:
     """The machine and its packages, for the report."""
     from importlib.metadata import PackageNotFoundError, version
@@ -131,6 +133,7 @@ def _commit() -> str:
         return ""
 
 
+@lru_cache(maxsize=1)
 def source_hash() -> str:
     """Of the library's source: where it changes, so may the pictures."""
     digest = hashlib.sha256()

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
 from extras.lab import plan, runner
 from extras.lab.cells import Checkpoint
 from extras.lab.engines import Result
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAN = """
 name: fake
 models:
