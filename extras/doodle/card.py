@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from . import arch, captions, flux_card, flux_checkpoint, scenes, train, train_student, train_vae
+from . import arch, captions, flux_card, flux_checkpoint, lora, lora_card, scenes, train, train_student, train_vae
 from .demo import arms as demo_arms
 from .demo import load_models
 from .evaluate import PAIRS, Arm, Models, evaluate
@@ -60,6 +60,8 @@ def write(folder: Path) -> Path:
     text = _page(results, base_results, psnr, sizes, (time.time() - began) / 60)
     path = folder / "MODEL_CARD.md"
     path.write_text(text, encoding="utf-8")
+    if (folder / "Lora" / f"{lora.NAME}.safetensors").exists():
+        lora_card.write(folder)
     if (folder / flux_checkpoint.PATH.name).exists():
         flux_card.write(folder)
     return path

@@ -100,6 +100,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="torch threads (default: all cores)")
     parser.add_argument("--flux", action="store_true", help="the Flux doodle alone, over OUT's base autoencoder")
     parser.add_argument(
+        "--lora",
+        action="store_true",
+        help="train nothing: make the student's LoRA of OUT's two checkpoints, measure it",
+    )
+    parser.add_argument(
         "--measure", action="store_true", help="train nothing: measure OUT's checkpoints, write MODEL_CARD.md"
     )
     options = parser.parse_args(argv)
@@ -107,6 +112,11 @@ def main(argv: list[str] | None = None) -> int:
         from .flux_card import write as write_flux
 
         print(write_flux(options.out))
+        return 0
+    if options.lora:
+        from .lora_card import write as write_lora
+
+        print(write_lora(options.out))
         return 0
     if options.measure:
         from .card import write

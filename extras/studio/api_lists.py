@@ -13,6 +13,8 @@ def _yaml_of(filename: str) -> str | None:
 
 
 def add_list_routes(app: FastAPI, engine) -> None:
+    import networks
+
     from modules import extensions, sd_models, sd_samplers, sd_schedulers, shared
 
     def get(path: str):
@@ -51,6 +53,10 @@ def add_list_routes(app: FastAPI, engine) -> None:
             }
             for c in sd_models.checkpoints_list.values()
         ]
+
+    @get("loras")
+    def loras():
+        return [{"name": name, "alias": name, "path": str(path)} for name, path in networks.available().items()]
 
     @get("upscalers")
     def upscalers():

@@ -84,11 +84,13 @@ class Engine:
 
     def _load_scripts(self) -> None:
         import gradio as gr
+        import networks
 
         from modules import extensions, script_callbacks, scripts, shared
 
         extensions.extensions.clear()
         extensions.register(str(self.extension_dir))
+        networks.install(self.models_dir / "Lora")
         scripts.load_scripts()
         script_callbacks.ui_settings_callback()
         script_callbacks.before_ui_callback()

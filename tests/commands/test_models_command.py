@@ -15,6 +15,8 @@ def source(tmp_path: Path) -> Path:
     """A models folder like ours, with stand-ins for the weights and our real yaml."""
     folder = tmp_path / "ours"
     (folder / "tokenizer").mkdir(parents=True)
+    (folder / "Lora").mkdir()
+    (folder / "Lora" / models.LORA).write_bytes(b"low rank")
     for name in models.NAMES:
         (folder / f"{name}.safetensors").write_bytes(name.encode() * 100)
         (folder / f"{name}.yaml").write_bytes((models.MODELS / f"{name}.yaml").read_bytes())
@@ -42,6 +44,15 @@ def test_in_and_out_leaves_the_folder_as_it_was(source, webui):
     before = tree(webui)
     models.copy(webui, source)
     assert (webui / "models/Stable-diffusion/doodle-student.safetensors").read_bytes() == b"doodle-student" * 100
+    models.remove(webui)
+    assert tree(webui) == before
+
+
+def test_the_lora_goes_where_there_is_a_folder_for_it(source, webui):
+    (webui / "models" / "Lora").mkdir()
+    before = tree(webui)
+    models.copy(webui, source)
+    assert (webui / "models" / "Lora" / models.LORA).read_bytes() == b"low rank"
     models.remove(webui)
     assert tree(webui) == before
 

@@ -18,6 +18,7 @@ from extras.studio.commands.environment import ROOT
 
 MODELS = ROOT / "models"
 NAMES = ("doodle-base", "doodle-student")
+LORA = "doodle-student-lora.safetensors"
 ENCODER_FILES = ("config.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json")
 MANIFEST = "nag-time-models.json"
 VERSION_LINE = re.compile(r"^(\s*version:[ \t]*)\S.*$", re.MULTILINE)
@@ -64,7 +65,8 @@ def check_webui(path: Path) -> Path:
 
 
 def copy(webui: Path, source: Path = MODELS) -> list[str]:
-    """Copy both checkpoints, their yaml and the text encoder's folder. Returns the lines to print."""
+    """Copy both checkpoints, their yaml, the text encoder's folder, and the LoRA where there is a folder for it.
+    Returns the lines to print."""
     wanted = plan(webui, source)
     manifest = _manifest_file(webui)
     ours = _read_manifest(manifest)
@@ -121,6 +123,8 @@ def plan(webui: Path, source: Path) -> dict[Path, bytes]:
             wanted[checkpoints / f"{name}.yaml"] = with_encoder(text, encoder).encode()
         for name in ENCODER_FILES:
             wanted[encoder / name] = (source / "tokenizer" / name).read_bytes()
+        if (webui / "models" / "Lora").is_dir():
+            wanted[webui / "models" / "Lora" / LORA] = (source / "Lora" / LORA).read_bytes()
     except FileNotFoundError as error:
         raise ModelsError(
             f"{error.filename} is missing: the small models are not complete here "

@@ -1,4 +1,4 @@
-"""``<name:arg:arg>`` tags of a prompt. They are parsed and removed; the Studio itself has no networks."""
+"""``<name:arg:arg>`` tags of a prompt: parsed, removed, and handed to the network of that name (`networks`: LoRA)."""
 
 from __future__ import annotations
 

@@ -149,6 +149,8 @@ def _build(info: CheckpointInfo):
 
 def load_model(checkpoint_info=None, already_loaded_state_dict=None):
     """Load a checkpoint and make it `shared.sd_model`. CheckpointError when it cannot be; the old model stays."""
+    import networks
+
     info = checkpoint_info or select_checkpoint()
     clip_before = sd_hijack.model_hijack.clip
     try:
@@ -168,6 +170,7 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
     info.calculate_shorthash()
     fresh.sd_checkpoint_info, fresh.sd_model_hash, fresh.sd_model_checkpoint = info, info.shorthash, info.filename
     shared.sd_model = fresh
+    networks.reattach(fresh)
     if not SkipWritingToConfig.skip:
         shared.opts.data["sd_model_checkpoint"] = info.title
         shared.opts.data["sd_checkpoint_hash"] = info.sha256

@@ -104,6 +104,7 @@ _add(
     "Infotext",
     add_model_hash_to_info=_o(True, "Add model hash to infotext"),
     add_model_name_to_info=_o(True, "Add model name to infotext"),
+    lora_add_hashes_to_infotext=_o(True, "Add Lora hashes to infotext"),
     add_vae_hash_to_info=_o(True, "Add VAE hash to infotext"),
     add_vae_name_to_info=_o(True, "Add VAE name to infotext"),
     add_version_to_infotext=_o(True, "Add program version to infotext"),
