@@ -27,18 +27,19 @@ pairs:
   - {id: wizard, prompt: a wizard, target: beard, subject: wizard}
   - {id: clown, prompt: a clown, target: nose, subject: clown}
   - {id: garden, prompt: a garden, target: flowers, subject: garden}
-seeds: {first: 1, count: 4}
+seeds: {first: 1, count: 3}
+metrics: [present, deleted, subject_kept, clean, clipscore, ssim, lpips, ssim_background, fid, kid, diversity]
 arms:
   - {name: CFG negative, role: cfg, cfg_negative: target, cfg: 2}
   - {name: Hand-off, role: handoff, cfg_negative: target, handoff: {model: student, steps: 1, cfg: 4}}
   - name: NAG
     role: nag
     nag: {tau: 2.5, alpha: 0.65}
-    sweep: {scale: [2, 4, 8]}
+    sweep: {scale: [2, 8]}
   - name: NAG Time
     role: nag-time
     nag: {tau: 2.5, alpha: 0.65}
-    sweep: {window: [[0, 0.5], [0.5, 1]], scale: [2, 4, 8]}
+    sweep: {window: [[0, 0.5], [0.5, 1]], scale: [2, 8]}
 margin: {deleted: 0.2}
 hypotheses:
   - {id: H1, question: "Does the hand-off help?", treatment: handoff, control: cfg, outcome: deleted}
@@ -90,8 +91,7 @@ def simulated(folder: Path) -> Path:
     """Draw, measure and store the plan in `folder`."""
     file = folder.parent / "simulated.yaml"
     file.write_text(PLAN, encoding="utf-8")
-    outcome = runner.run(
-        plan.load(file), PLAN, folder, Pencil(), say=lambda text: None, command="lab run simulated.yaml"
-    )
+    command = "python nagtime.py lab run simulated.yaml"
+    outcome = runner.run(plan.load(file), PLAN, folder, Pencil(), say=lambda text: None, command=command)
     assert not outcome.errors, outcome.errors
     return folder
