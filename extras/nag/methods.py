@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from torch import nn
 
-from .branches import Branch
 from .branches.identity import IdentityBranch
-from .branches.text import TextBranch
 from .heads import check_heads, parse_heads
 from .joint.find import Transformer, find_transformer
 from .layers import Layer, LayerError, find_blocks, find_layers, select
+from .method import NAG, Method
 from .part import Part
 from .predictions.attention import AttentionPerturbation
 from .predictions.negative import NegativePrediction
 from .predictions.tokens import TokenPerturbation
-from .schedule import Schedule
+from .run import Run
 from .settings import Settings
 
-NAG, NAG_PAG, TPG, PAG, THREE_WAY = METHODS = ("NAG", "NAG-PAG", "TPG", "PAG", "three-way")
+NAG_PAG, TPG, PAG, THREE_WAY = "NAG-PAG", "TPG", "PAG", "three-way"
+METHODS = (NAG, NAG_PAG, TPG, PAG, THREE_WAY)
 AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class Method:
-    """``name``: in reports. ``branch``: makes the source of z_neg. ``scale``: s of normalized_guidance (1 = no
-    guidance); ``shown``: the user's number behind it. ``layers``: selector; ``field``: the option it came from."""
-
-    name: str
-    branch: Callable[[], Branch]
-    scale: float
-    shown: float
-    tau: float
-    alpha: float
-    layers: str
-    field: str
-    schedule: Schedule
-
-
-def nag(settings: Settings) -> Method:
-    """Normalized Attention Guidance against a text (arXiv 2505.21179)."""
-    rule = (settings.scale, settings.scale, settings.tau, settings.alpha)
-    return Method(NAG, TextBranch, *rule, settings.layers, "layers", settings.schedule())
 
 
 def nag_pag(settings: Settings, layers: list[Layer]) -> Method:
@@ -95,8 +70,6 @@ def late(layers: list[Layer]) -> str:
 
 def parts_of(settings: Settings, model: nn.Module, strict: bool) -> list[Part]:
     """The methods switched on, those in attention space first. LayerError names the option that does not fit."""
-    from .run import Run
-
     layers = find_layers(model)
     transformer = find_transformer(model)
     if transformer is not None:

@@ -15,7 +15,7 @@ from .adaptive import Adaptive
 from .branches import RowGroup
 from .branches.text import ProjectContexts, TextBranch
 from .layers import Layer, LayerError, find_blocks, find_layers, select
-from .methods import Method, nag
+from .method import Method, nag
 from .part import Part, Rows, raise_first, undo
 from .report import Report
 from .schedule import Resolved
