@@ -18,8 +18,9 @@ def measure(
     show: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = print,
     stop: Callable[[], bool] = lambda: False,
+    sets: bool = True,
 ) -> None:
-    """All metrics of the plan on all pictures of the store that lack them."""
+    """All metrics of the plan on all pictures of the store that lack them; ``sets``: and those of sets of pictures."""
     from .metrics import METRICS, measure_picture
 
     names = plan.metrics or list(METRICS)
@@ -34,7 +35,7 @@ def measure(
 
     _images(store, rows, [name for name in names if METRICS[name].per_image is not None], numbers, show, stop)
     per_set = {name: METRICS[name] for name in names if METRICS[name].per_set is not None}
-    if per_set and not stop():
+    if sets and per_set and not stop():
         _sets(store, rows, per_set, how["extractor"], show, stop)
 
 

@@ -55,17 +55,18 @@ def run(
     show: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = print,
     stop: Callable[[], bool] = lambda: False,
+    between: Callable[[Store], None] = lambda store: None,
     command: str = "",
 ) -> Outcome:
     """Draw and measure a plan into ``folder``. ``text``: the plan's YAML, kept beside the results. ``stop``: asked
-    between groups. Raises LabError; what is done is kept."""
+    between groups; ``between``: called after each. Raises LabError; what is done is kept."""
     versions = engine.versions()
     expansion = expand(plan, engine.checkpoint, versions)
     with Store.open(folder, say) as store:
         store.begin(expansion, _meta(plan, text, engine, versions, command))
         outcome = Outcome(folder, len(expansion.cells), len(expansion.places))
         _warn_of_other_code(store, say)
-        _draw(store, expansion, engine, outcome, show, stop)
+        _draw(store, expansion, engine, outcome, show, stop, between)
         if metrics and not outcome.stopped:
             measure(store, plan, show, say, stop)
     return outcome
@@ -78,6 +79,7 @@ def _draw(
     outcome: Outcome,
     show: Callable[[Progress], None],
     stop: Callable[[], bool],
+    between: Callable[[Store], None],
 ) -> None:
     states = store.states()
     missing = [cell for cell in expansion.cells.values() if states[cell.id] != DONE]
@@ -95,6 +97,7 @@ def _draw(
         outcome.drawn += len(made) - len(bad)
         progress.add(len(made) - len(bad), len(bad))
         show(progress)
+        between(store)
     outcome.stopped = outcome.drawn + outcome.failed < len(missing)
 
 

@@ -56,11 +56,12 @@ class InProcess:
         studio = self._load()
         body = body_of(group)
         try:
-            self._warm_up(group[0], body)
-            forget_peak()
-            began = time.perf_counter()
-            images, infotexts = _txt2img(studio, body)
-            seconds = time.perf_counter() - began
+            with one_thread():
+                self._warm_up(group[0], body)
+                forget_peak()
+                began = time.perf_counter()
+                images, infotexts = _txt2img(studio, body)
+                seconds = time.perf_counter() - began
         except (FieldError, CheckpointError, ValueError, RuntimeError, FileNotFoundError) as error:
             return failed(group, f"{type(error).__name__}: {error}")
         return results_of(group, images, infotexts, seconds, peak_mb())
@@ -72,13 +73,9 @@ class InProcess:
 
     def _load(self) -> Any:
         if self.studio is None:
-            import torch
-
             from extras.studio.checkpoint_files import CheckpointError
             from extras.studio.engine import Engine
 
-            if not torch.cuda.is_available():
-                torch.set_num_threads(1)
             self._scratch = tempfile.TemporaryDirectory(prefix="nag-time-lab-")
             try:
                 self.studio = Engine(self.models, ROOT, self._scratch.name).load()
@@ -136,6 +133,19 @@ def studio_versions() -> dict[str, str]:
 
     packages = {name: version(name) for name in ("torch", "diffusers", "k-diffusion")}
     return {"engine": "studio", "machine": platform.machine(), **packages}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on the CPU computes on one thread in here."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def forget_peak() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from extras.lab import tab as lab
 from extras.nag.settings import load_preset
 from extras.studio.page import jobs, paste, report
 from extras.studio.page.controls import Tab, build_tab
@@ -58,6 +59,8 @@ def build(engine: Any) -> gr.Blocks:
                 scripts.scripts_current = None
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
                 pnginfo = _png_info()
+            with gr.Tab("Lab", id="lab", elem_id="tab_lab"):
+                lab.build(engine)
             for block, title, elem_id in script_callbacks.ui_tabs_callback():
                 with gr.Tab(title, id=elem_id, elem_id=f"tab_{elem_id}"):
                     block.render()
