@@ -97,8 +97,9 @@ def cost_part(frame: pd.DataFrame) -> Iterator[str]:
         )
     yield page.table(
         ["model", "arm", "timed", "median s", "middle 90 %", "of untreated", "peak MB"], lines,
-        "Seconds a picture, as the engine timed them on the machine as it was: on a busy one, read the ratio. The "
-        f"warm-up, the first {WARM_UP} of each arm, does not count. Peak memory: – where the engine tells none.", text=(1,),
+        "Seconds a picture, as the engine timed them on the machine as it was: on a busy one, read the ratio. "
+        f"The warm-up, the first {WARM_UP} of each arm, does not count. Peak memory: – where the engine tells none.",
+        text=(1,),
     )  # fmt: skip
 
 
