@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from extras.nag.fields import FIELDS
 from extras.nag.schedule import ranges
 from extras.nag.settings import Settings
 
@@ -180,8 +181,9 @@ def _acts(asked: dict[str, Any], resolved: tuple[tuple[float, ...], tuple[float,
 
 
 def _spec_of(asked: dict[str, Any], resolved: Any, handoff: str | None) -> dict[str, Any]:
-    """The options as the address has them: the window as what it resolves to; the sigmas of unit "sigma" by value."""
-    spec = {k: v for k, v in asked.items() if k not in _BESIDE}
+    """The options as the address has them: what differs from the defaults (so that a new option changes no address),
+    and the window as what it resolves to."""
+    spec = {k: v for k, v in asked.items() if k not in _BESIDE and v != FIELDS[k].default}
     if asked["nag"]:
         spec |= {"strength": list(resolved[0]), "cfg_factor": list(resolved[1])}
     if handoff:

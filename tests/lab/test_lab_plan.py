@@ -149,3 +149,20 @@ def test_handoff_and_cfg_are_arms_of_their_own(tmp_path):
     assert cells["H"].spec["negative_prompt"] == cells["C cfg 2"].spec["negative_prompt"] == "crown"
     assert cells["C cfg 2"].nag is None and cells["C cfg 2"].spec["cfg"] == 2
     assert cells["untreated"].spec["negative_prompt"] == "" and cells["NAG scale 4"].spec["negative_prompt"] == ""
+
+
+def test_a_new_option_changes_no_address(tmp_path, monkeypatch):
+    from extras.lab import cells
+    from extras.lab import plan as plans
+    from extras.nag.fields import FIELDS
+
+    before = set(spread(tmp_path, PLAN).cells)
+    settings = plans.settings_of
+    monkeypatch.setitem(cells.FIELDS, "new", FIELDS["adaptive"])
+    monkeypatch.setattr(
+        cells, "settings_of", lambda *a: (s := settings(*a)) and {**s, "new": FIELDS["adaptive"].default}
+    )
+    monkeypatch.setattr(
+        cells.Settings, "parse", lambda values: cells.Settings(**{k: values[k] for k in ("start", "end")})
+    )
+    assert set(spread(tmp_path, PLAN).cells) == before
