@@ -62,7 +62,7 @@ def write(folder: Path) -> Path:
     path.write_text(text, encoding="utf-8")
     if (folder / "Lora" / f"{lora.NAME}.safetensors").exists():
         lora_card.write(folder)
-    if (folder / flux_checkpoint.PATH.name).exists():
+    if flux_checkpoint.file_in(folder).exists():
         flux_card.write(folder)
     return path
 

@@ -1,5 +1,6 @@
 """`nagtime.py demo`: the same prompts and seeds without NAG, with NAG, with NAG Time; a picture, a table, a JSON
-file. With `--methods`, every guidance method, on the student at CFG 1 and on the base model beside CFG."""
+file. With `--methods`, every guidance method, on the student at CFG 1 and on the base model beside CFG. With `--flux`,
+the doodle in Flux's layout."""
 
 from __future__ import annotations
 
@@ -73,10 +74,24 @@ def main(argv: list[str] | None = None) -> int:
         metavar="NAMES",
         help=f"all, or some of {', '.join(GROUPS)}, separated by commas; writes methods*.png and methods.json",
     )
+    parser.add_argument(
+        "--flux",
+        action="store_true",
+        help="the doodle in Flux's layout: NAG, NAG-PAG and controls; writes flux.png, .json",
+    )
     options = parser.parse_args(argv)
     if not 1 <= options.seeds <= 64:
         parser.error(f"--seeds: {options.seeds} is not possible, allowed: 1 to 64")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.flux:
+        from . import flux_demo
+
+        try:
+            result = flux_demo.run(options.ckpt, options.seeds, options.out)
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(str(error))
+        print(json.dumps(result, indent=1) if options.json else flux_demo.table(result))
+        return 0
     if options.methods is not None:
         wanted = [name.strip().lower() for name in options.methods.split(",")]
         unknown = [name for name in wanted if name not in (*GROUPS, "all")]

@@ -1,6 +1,6 @@
 """The Flux doodle as one file, and that file as a pipeline.
 
-`models/doodle-flux.safetensors` holds diffusers' names under "transformer.", "text_encoder." (pooled),
+`models/flux/doodle-flux.safetensors` holds diffusers' names under "transformer.", "text_encoder." (pooled),
 "text_encoder_2." (sequence) and "vae.", float16; its metadata holds the word list that both tokenizers are built from.
 """
 
@@ -18,10 +18,18 @@ from safetensors.torch import save_file
 from . import arch, flux_arch
 from .flux_model import FluxDoodle
 
-PATH = Path(__file__).resolve().parents[2] / "models" / "doodle-flux.safetensors"
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
-class DoodleFluxPipeline(FluxPipeline):
+def file_in(folder: Path) -> Path:
+    """Where a folder of doodle models has this one: apart from those that the Studio and the WebUIs list."""
+    return folder / "flux" / "doodle-flux.safetensors"
+
+
+PATH = file_in(MODELS)
+
+
+class FluxDoodlePipeline(FluxPipeline):
     """`diffusers.FluxPipeline` for the doodle: texts of the trained 24 tokens; made by `pipeline`."""
 
     def encode_prompt(self, *args, max_sequence_length: int = flux_arch.TEXT_TOKENS, **kwargs):
@@ -56,7 +64,16 @@ def write(path: Path, model: FluxDoodle, vae: torch.nn.Module) -> int:
     return path.stat().st_size
 
 
-def load(path: Path = PATH) -> DoodleFluxPipeline:
+def is_one(path: Path) -> bool:
+    """Whether the file is a checkpoint of this kind, by its header."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return "words" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
+
+
+def load(path: Path = PATH) -> FluxDoodlePipeline:
     """The pipeline, float32 on the CPU, ready to call: `load()("a nerd", num_inference_steps=4).images[0]`.
 
     ValueError names the file if it is not such a checkpoint; FileNotFoundError if it is not there.
@@ -79,10 +96,10 @@ def load(path: Path = PATH) -> DoodleFluxPipeline:
     return pipeline(model, vae)
 
 
-def pipeline(model: FluxDoodle, vae: torch.nn.Module) -> DoodleFluxPipeline:
+def pipeline(model: FluxDoodle, vae: torch.nn.Module) -> FluxDoodlePipeline:
     """The parts as a pipeline without a progress bar."""
     parts = {name: part.eval().requires_grad_(False) for name, part in _parts(model, vae).items()}
-    pipe = DoodleFluxPipeline(
+    pipe = FluxDoodlePipeline(
         scheduler=flux_arch.build_scheduler(),
         tokenizer=model.pooled_tokenizer,
         tokenizer_2=model.sequence_tokenizer,

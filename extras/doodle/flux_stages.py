@@ -11,8 +11,8 @@ from . import captions, flux_arch, flux_checkpoint, flux_train, latents, scenes
 from .flux_model import FluxDoodle
 from .state import load_state
 
-MINUTES = {"flow": 40.0, "trajectories": 6.0, "straight": 15.0}
-SCENES, TRAJECTORIES, SEED = 12_000, 8_000, 101
+MINUTES = {"flow": 20.0, "trajectories": 7.0, "straight": 3.2}
+SCENES, TRAJECTORIES, SEED = 12_000, 1_216, 101
 
 
 class FluxTraining:
@@ -65,8 +65,8 @@ class FluxTraining:
         )
 
     def export(self, out: Path) -> Path:
-        """Write doodle-flux.safetensors into the folder `out`."""
-        path = out / flux_checkpoint.PATH.name
+        """Write flux/doodle-flux.safetensors into the folder `out`."""
+        path = flux_checkpoint.file_in(out)
         flux_checkpoint.write(path, self.averaged("straight"), self.vae)
         return path
 

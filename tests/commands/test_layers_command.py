@@ -42,3 +42,11 @@ def test_unknown_layers_and_files_are_said(capsys, tmp_path):
     assert "d9 (in 'd9') does not exist; this model has d0-d2, m0, u0-u5" in capsys.readouterr().err
     assert layers.main(["--ckpt", str(tmp_path / "none.safetensors")]) == 1
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_the_blocks_of_flux_are_listed(capsys):
+    assert layers.main(["--ckpt", str(layers.ROOT / "models" / "flux" / "doodle-flux.safetensors")]) == 0
+    text = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert any(line.endswith("transformer_blocks.2.attn double_blocks.2") for line in lines) and "s3" in text
+    assert "7 attention layers. NAG takes 7 (*)" in text

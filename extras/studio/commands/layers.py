@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
         type=Path,
         default=ROOT / "models" / "doodle-student.safetensors",
         metavar="PATH",
-        help="a .safetensors checkpoint (default: the small student that comes along)",
+        help="a .safetensors checkpoint, or models/flux/doodle-flux.safetensors (default: the small student)",
     )
     parser.add_argument(
         "--method", choices=choices, default=NAG.lower(), help="whose layers --select chooses from (default: nag)"
@@ -39,11 +39,10 @@ def main(argv: Sequence[str]) -> int:
     from extras.nag import LayerError, find_layers, select
     from extras.nag.layers import find_blocks
     from extras.nag.methods import candidates, chosen
-    from extras.studio import checkpoints
     from extras.studio.checkpoint_files import CheckpointError
 
     try:
-        model = checkpoints.load(options.ckpt, ROOT / "models" / "tokenizer")[0]
+        model = _network(options.ckpt)
         layers = find_layers(model)
         blocks = [] if any(layer.kind == "joint" for layer in layers) else find_blocks(model)
         taken = {m: _names(*candidates(m, model), select) for m in METHODS}
@@ -76,6 +75,21 @@ def table(layers: Sequence[Any], marked: Mapping[str, float], taken: Mapping[str
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _network(path: Path) -> Any:
+    """What denoises in a checkpoint that the Studio can load, or in the doodle in Flux's layout. CheckpointError."""
+    from extras.studio import checkpoints
+    from extras.studio.checkpoint_files import CheckpointError
+
+    try:
+        return checkpoints.load(path, ROOT / "models" / "tokenizer")[0]
+    except CheckpointError:
+        from extras.doodle import flux_checkpoint
+
+        if not flux_checkpoint.is_one(path):
+            raise
+        return flux_checkpoint.load(path).transformer
 
 
 def _names(layers: Sequence[Any], selector: str, select: Any) -> dict[str, float]:
