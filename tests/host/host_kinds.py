@@ -14,8 +14,13 @@ _KINDS = (  # what the host calls its version -> its name
     (r"classic", "Forge Classic"),
     (r"v?1\.", "AUTOMATIC1111"),
 )
+_RF = "the Comfy RF samplers, for flow models, draw black without NAG Time as well"
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("Forge", "skip_uncond"): "Forge leaves the unused half out by itself",
+    ("reForge", "skip_uncond"): "reForge leaves the unused half out by itself",
+    ("Forge Classic", "skip_uncond"): "Forge Classic leaves the unused half out by itself",
+    ("reForge", "Euler A Comfy RF"): _RF,
+    ("reForge", "DPM++ 2S Ancestral Comfy RF"): _RF,
     ("Forge", "infotext"): "PNG Info reads it; Forge's API fails on any request with the field infotext",
 }
 """(host, what): why it is so. Tests ask for ``what`` by host.differs()."""
