@@ -308,6 +308,14 @@ _TABLE = (
         "The base model of these steps, by name.",
         500,
     ),
+    _text(
+        "handoff_lora",
+        "",
+        "Hand-off LoRA",
+        "NAG handoff LoRA",
+        "Or: LoRAs of the prompt, off in these steps. Not in the Forge family.",
+        500,
+    ),
     _number(
         "handoff_cfg",
         7.0,

@@ -74,6 +74,7 @@ class Settings:
     map: bool = False
     handoff_steps: int = 0
     handoff_checkpoint: str = ""
+    handoff_lora: str = ""
     handoff_cfg: float = 7.0
     adaptive: float = 0.0
     together: bool = False

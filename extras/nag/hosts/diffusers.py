@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..guidance import Guidance
+from ..guidance import ALL_OFF, Guidance
+from ..handoff import METHOD
 from ..methods import NAG
 from ..report import Report
 from ..settings import Settings
+from .diffusers_handoff import AdapterHandoff
 from .diffusers_pipes import Call, Encoded, pipe_of
 
 
@@ -50,6 +52,8 @@ class Guide:
         self._restore: Callable[[], None] | None = None  # gives the pipeline its own CFG scale back
         self._handle: Any = None
         self._encoded: dict[str, Encoded] = {}
+        self._handoff = AdapterHandoff(self.kind.module, settings) if settings.handoff_steps else None
+        self._on_base = False
 
     @property
     def report(self) -> Report:
@@ -90,7 +94,7 @@ class Guide:
                 self._start(grid, call.time)
             self._step()
         run = self._run
-        if run is None or not run.acting:
+        if run is None or self._on_base or not run.acting:
             return
         if run.needs_negative and not run.has_negative:
             self._set_negative(run, call)
@@ -100,7 +104,10 @@ class Guide:
         """The next evaluation of the sampler."""
         run = self._run
         assert run is not None
-        run.step_at(self._times[self._calls], key=self._calls)
+        if self._handoff is not None:
+            self._on_base = self._handoff.step(len(set(self._times[: self._calls + 1])))
+        if not self._on_base:  # guidance begins on the model that takes over
+            run.step_at(self._times[self._calls], key=self._calls)
         self._calls += 1
         self._set_cfg(run)
 
@@ -112,6 +119,8 @@ class Guide:
         begin = min(range(len(every)), key=lambda i: abs(every[i] - first))
         count = getattr(self.pipe, "_num_timesteps", None) or len(every)
         self._grid, self._times, self._calls = grid, every[begin : begin + count], 0
+        if self._handoff is not None:
+            self._handoff.begin(len(set(self._times)), self.kind.cfg)
         self._run = run = Guidance(self.settings, self.kind.module, strict=True)
         if self.seeds is not None:
             run.set_seeds(self.seeds)
@@ -123,11 +132,17 @@ class Guide:
             run.skip_negative("the negative is empty and empty_negative is 'skip'")
 
     def _finish(self, tell: bool = True) -> None:
-        run, self._run, self._grid, self._times = self._run, None, None, []
+        run, self._run, self._grid, times, self._times = self._run, None, None, self._times, []
         self._restore_cfg()
+        self._on_base = False
+        if self._handoff is not None:
+            self._handoff.end()
         if run is None:
             return
         self._methods = run.close()
+        if self._handoff is not None:
+            self._methods = {name: r for name, r in self._methods.items() if r.warnings != [ALL_OFF]}
+            self._methods[METHOD] = self._handoff.report(len(set(times)))
         self.reports.append(run.report)
         for method, report in self._methods.items() if tell else ():
             for text in report.warnings:
@@ -178,7 +193,7 @@ class Guide:
             if run.cfg_factor != 1.0:
                 run.warn("this pipeline's CFG scale cannot be lowered: no cooldown")
             return
-        wanted = run.cfg_scale(cfg)
+        wanted = self.settings.handoff_cfg if self._on_base else run.cfg_scale(cfg)
         if wanted != cfg:
             self._restore = self.kind.set_cfg(wanted)
 
@@ -191,11 +206,11 @@ class Guide:
 def guide(pipe: Any, negative: str | Sequence[str] = "", seeds: Sequence[int] | None = None, **settings: Any) -> Guide:
     """Guide a Stable Diffusion, SDXL, Flux or SD3 pipeline away from ``negative`` while the ``with`` block lasts.
 
-    ``negative``: a text, or a list with one per prompt or image. ``settings``: fields of Settings (scale,
-    tau, alpha, start, end, ...; tpg_scale, pag_scale, nag=False, ...). ``seeds``: one per image, for the permutations
-    of TPG (default: from each image's first noise). Works with and without CFG. An exception in the block removes
-    everything too. Raises SettingsError, LayerError, or TypeError for a pipeline that is not known. Warnings come as
-    NagWarning.
+    ``negative``: a text, or a list with one per prompt or image. ``settings``: fields of Settings (scale, tau, alpha,
+    start, end, ...; tpg_scale, pag_scale, nag=False, ...; handoff_steps=1, handoff_lora="adapter": that LoRA is off in
+    the first steps). ``seeds``: one per image, for the permutations of TPG (default: from each image's first noise).
+    Works with and without CFG. An exception in the block removes everything too. Raises SettingsError, LayerError, or
+    TypeError for a pipeline that is not known. Warnings come as NagWarning.
     """
     text = negative if isinstance(negative, str) else ""
     return Guide(pipe, negative, Settings.parse({"enabled": True, "negative": text, **settings}), seeds)

@@ -1,8 +1,9 @@
 """Diversity hand-off (arXiv 2503.10637): the first steps on a base model, the rest on the model chosen in the host.
 
-The steps are those of the few-step model's own grid; the latent goes on as it is. The host's refiner makes the
-switch: the base is loaded first, the chosen checkpoint takes over. The base has its own CFG scale and the host's
-negative prompt; guidance by NAG begins on the model that takes over.
+The steps are those of the few-step model's own grid; the latent goes on as it is. With a base checkpoint the host's
+refiner makes the switch: the base is loaded first, the chosen checkpoint takes over. With a LoRA (handoff_lora.py) the
+model stays. The base has its own CFG scale and the host's negative prompt; guidance by NAG begins on the model that
+takes over.
 """
 
 from __future__ import annotations
@@ -11,67 +12,82 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...fields import SettingsError
+from ...handoff import METHOD, report_of
 from ...report import Report
-from ...schedule import ranges
 from ...settings import Settings
 
+__all__ = ["METHOD", "CheckpointHandoff", "Handoff", "handoff_of", "prepare", "set_cfg"]
 _ATTRIBUTE = "nag_time_handoff"
-METHOD = "hand-off"
-
-
-class HandoffReport(Report):
-    """Calls are evaluations of the base model; there is no change to measure."""
-
-    def summary(self) -> str:
-        return self.schedule + "".join(f"; {w}" for w in self.warnings)
 
 
 @dataclass
 class Handoff:
-    """One job's. ``base``, ``student``: the host's checkpoint infos. ``cfgs``: their CFG scales. ``seen``: for each
-    evaluation its step (from 1) and whether the base drew it."""
+    """One job's. ``cfgs``: CFG scales of base and student. ``seen``: for each evaluation its step (from 1) and whether
+    the base drew it."""
 
     steps: int
-    base: Any
-    student: Any
     cfgs: tuple[float, float]
     seen: list[tuple[int, bool]] = field(default_factory=list)
 
+    @property
+    def models(self) -> tuple[str, str]:
+        """The names of base and student, for people."""
+        raise NotImplementedError
+
     def on_base(self, sd_model: Any) -> bool:
-        """True while the base model is the one in memory."""
-        return getattr(getattr(sd_model, "sd_checkpoint_info", None), "filename", None) == self.base.filename
+        """True while the base draws."""
+        raise NotImplementedError
+
+    def begin_pass(self, p: Any) -> None:
+        """A pass is about to be sampled. SettingsError where the hand-off cannot be."""
+
+    def begin_step(self, denoiser: Any) -> None:
+        """An evaluation of the sampler is about to be made."""
+
+    def end_pass(self) -> None:
+        """Everything is as the host left it. Any number of times."""
 
     def report(self, total: int) -> Report:
         """What happened, by step."""
-        steps = sorted({step for step, base in self.seen if base})
-        later = any(not base for _, base in self.seen)
-        base, student = (info.name_for_extra for info in (self.base, self.student))
-        text = f"steps {ranges(steps) or 'none'} of {total} on {base} at CFG {self.cfgs[0]:g}"
-        text += f", then {student} at CFG {self.cfgs[1]:g}" if later else ""
-        told = [] if later or not self.seen else [f"the sampling ended before {student} took over"]
-        lines = [
-            {
-                "step": step,
-                "strength": 0.0,
-                "cfg_factor": 1.0,
-                "calls": 1,
-                "change": 0.0,
-                "model": base if on else student,
-            }
-            for step, on in dict(self.seen).items()
-        ]
-        report = HandoffReport(steps=total, guided_steps=steps, schedule=text, per_step=lines, method=METHOD)
-        report.calls, report.warnings = sum(base for _, base in self.seen), told
-        return report
+        return report_of(self.seen, self.models, self.cfgs, total)
+
+
+@dataclass
+class CheckpointHandoff(Handoff):
+    """From one checkpoint to another. ``base``, ``student``: the host's infos of them."""
+
+    base: Any = None
+    student: Any = None
+
+    @property
+    def models(self) -> tuple[str, str]:
+        return self.base.name_for_extra, self.student.name_for_extra
+
+    def on_base(self, sd_model: Any) -> bool:
+        return getattr(getattr(sd_model, "sd_checkpoint_info", None), "filename", None) == self.base.filename
 
 
 def prepare(p: Any, settings: Settings) -> None:
     """Before the host chooses a model for the job ``p``: let it begin with the base. SettingsError where it cannot."""
-    from modules import sd_models, shared
-
     setattr(p, _ATTRIBUTE, None)
     if settings.handoff_steps == 0:
         return
+    if p.refiner_checkpoint not in (None, "", "None", "none"):
+        raise SettingsError("handoff_steps", settings.handoff_steps, "0 while the host's refiner is in use")
+    if settings.handoff_steps >= p.steps:
+        raise SettingsError("handoff_steps", settings.handoff_steps, f"fewer than the {p.steps} steps of the sampling")
+    if settings.handoff_lora.strip():
+        from .handoff_lora import lora_handoff
+
+        handoff: Handoff = lora_handoff(p, settings)
+    else:
+        handoff = _checkpoint_handoff(p, settings)
+    setattr(p, _ATTRIBUTE, handoff)
+
+
+def _checkpoint_handoff(p: Any, settings: Settings) -> Handoff:
+    from modules import sd_models, shared
+
     titles = ", ".join(info.title for info in sd_models.checkpoints_list.values())
     match = sd_models.get_closet_checkpoint_match
     name = settings.handoff_checkpoint.strip()
@@ -81,17 +97,13 @@ def prepare(p: Any, settings: Settings) -> None:
     student = match(p.override_settings.get("sd_model_checkpoint") or shared.opts.sd_model_checkpoint)
     if student is None or student.filename == base.filename:
         raise SettingsError("handoff_checkpoint", name, "another checkpoint than the one chosen in the host")
-    if p.refiner_checkpoint not in (None, "", "None", "none"):
-        raise SettingsError("handoff_steps", settings.handoff_steps, "0 while the host's refiner is in use")
-    if settings.handoff_steps >= p.steps:
-        raise SettingsError("handoff_steps", settings.handoff_steps, f"fewer than the {p.steps} steps of the sampling")
     p.override_settings["sd_model_checkpoint"] = base.title
     p.override_settings["hires_fix_refiner_pass"] = "first pass"
     if "refiner_switch_by_sample_steps" in shared.opts.data_labels:
         p.override_settings["refiner_switch_by_sample_steps"] = True
     p.refiner_checkpoint, p.refiner_switch_at = student.title, settings.handoff_steps / p.steps
-    handoff = Handoff(settings.handoff_steps, base, student, (settings.handoff_cfg, float(p.cfg_scale)))
-    setattr(p, _ATTRIBUTE, handoff)
+    cfgs = (settings.handoff_cfg, p.cfg_scale)
+    return CheckpointHandoff(settings.handoff_steps, cfgs, base=base, student=student)
 
 
 def handoff_of(p: Any) -> Handoff | None:

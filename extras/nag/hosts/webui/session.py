@@ -117,10 +117,12 @@ class Session:
         self._end_pass()
         if self.settings.hires == ("first" if self._hires else "second"):
             return
+        if self._handoff is not None:
+            self._handoff.begin_pass(self.p)
         if self._handoff is None or not self._handoff.on_base(self.p.sd_model):
             self._load(self.p.sd_model)
         else:  # guidance begins on the model that takes over
-            self._family = self._family or family_of(self.p.sd_model)
+            self._family, self._identity = self._family or family_of(self.p.sd_model), None
             set_cfg(self.p, on_base=True)
         sampler = self.p.sampler
         function = sampler.func
@@ -181,7 +183,8 @@ class Session:
         told = self._grid is not None
         self._grid = None
         undo = (self.restore_cfg, self._unwatch_calls, self._unwrap, lambda: set_cfg(self.p, on_base=False))
-        error = attempt(*undo, lambda: self._close_run(told))
+        switch_back = [] if self._handoff is None else [self._handoff.end_pass]
+        error = attempt(*undo, *switch_back, lambda: self._close_run(told))
         if error is not None:
             self.error = self.error or f"{type(error).__name__}: {error}"
 
@@ -200,6 +203,7 @@ class Session:
             return
         denoiser, family = params.denoiser, self._family
         if self._handoff is not None:
+            self._handoff.begin_step(denoiser)
             on_base = self._handoff.on_base(self.p.sd_model)
             self._handoff.seen.append((denoiser.step + 1, on_base))
             if on_base:
