@@ -9,15 +9,12 @@ from collections.abc import Iterable, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..stats import pairs
 from ..stats.frontier import OFF
 from ..stats.intervals import Estimate, estimate
 from ..stats.questions import STRENGTHS, Scale
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 COLOURS = {"cfg": "#7a7a7a", "handoff": "#8c6bb1", "control": "#b9a7d0", "nag": "#2b6cb0", "nag-time": "#d97706"}
 OTHERS = ("#2f855a", "#b83280", "#4a5568", "#975a16", "#2c7a7b", "#9b2c2c")
@@ -25,6 +22,7 @@ SHADES = ("#d97706", "#2f855a", "#b83280", "#2c7a7b", "#975a16", "#9b2c2c", "#4a
 STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
     "svg.hashsalt": "nag-time", "figure.constrained_layout.use": True, "legend.frameon": False,
+    "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -36,9 +34,10 @@ def of_arm(rows: pd.DataFrame, metric: str, scale: Scale) -> Estimate | None:
 
 def bars(rows: pd.DataFrame, arms: Sequence[str], metrics: Sequence[str], scales: dict[str, Scale]) -> str:
     """One bar an arm, with its 95 % interval; one panel a metric. rows: of one model."""
-    with plt.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         size = (4.6 * len(metrics), 0.9 + 0.34 * len(arms))
-        figure, panels = plt.subplots(1, len(metrics), figsize=size, squeeze=False, sharey=True)
+        figure = Figure(figsize=size)
+        panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)
         for panel, metric in zip(panels[0], metrics, strict=True):
             for place, arm in enumerate(arms):
                 mine = rows[rows["arm"] == arm]
@@ -58,8 +57,9 @@ def bars(rows: pd.DataFrame, arms: Sequence[str], metrics: Sequence[str], scales
 
 def frontiers(rows: pd.DataFrame, preservation: str, adherence: str, scales: dict[str, Scale]) -> str:
     """Adherence over preservation; a family's strengths are joined; crosses are 95 % intervals. rows: of one model."""
-    with plt.rc_context(STYLE):
-        figure, panel = plt.subplots(figsize=(7.6, 5.0))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.6, 5.0))
+        panel = figure.subplots()
         families = [(name, group) for name, group in rows.groupby("family", sort=False) if name != "untreated"]
         for place, (name, group) in enumerate(families):
             role = group["role"].iloc[0]
@@ -91,11 +91,12 @@ def windows(rows: pd.DataFrame, metrics: Sequence[str], scales: dict[str, Scale]
         return None
     strength = next((name for name in STRENGTHS if guided[name].nunique() > 1), STRENGTHS[0])
     strengths = sorted(guided[strength].dropna().unique())
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, len(metrics), figsize=(4.6 * len(metrics), 3.4), squeeze=False)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6 * len(metrics), 3.4))
+        panels = figure.subplots(1, len(metrics), squeeze=False)
         for panel, metric in zip(panels[0], metrics, strict=True):
             for place, value in enumerate(strengths):
-                shade = plt.get_cmap("viridis")(0.1 + 0.75 * place / max(1, len(strengths) - 1))
+                shade = matplotlib.colormaps["viridis"](0.1 + 0.75 * place / max(1, len(strengths) - 1))
                 mine = guided[guided[strength] == value]
                 found = [of_arm(mine[mine["guided"] == name], metric, scales[metric]) for name in order]
                 there = [(at + 0.06 * (place - len(strengths) / 2), e) for at, e in enumerate(found) if e is not None]
@@ -113,8 +114,9 @@ def windows(rows: pd.DataFrame, metrics: Sequence[str], scales: dict[str, Scale]
 
 def gaps(names: Sequence[str], found: Sequence[Estimate], metric: str, scales: dict[str, Scale], against: str) -> str:
     """Differences with their intervals, one below the other, and the line of no difference."""
-    with plt.rc_context(STYLE):
-        figure, panel = plt.subplots(figsize=(6.4, 0.9 + 0.3 * len(names)))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 0.9 + 0.3 * len(names)))
+        panel = figure.subplots()
         for place, each in enumerate(found):
             panel.plot(each.value, place, "o", color="#d97706", ms=5)
             if each.known:
@@ -151,5 +153,4 @@ def _first_last(steps: str) -> tuple[int, int]:
 def _svg(figure: Figure) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
-    plt.close(figure)
     return out.getvalue()

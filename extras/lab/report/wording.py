@@ -74,6 +74,12 @@ def sentence(answer: Answer, scales: dict[str, Scale]) -> str:
     if answer.preservation is not None and question.preservation != metric:
         other = scales[question.preservation].label
         text += f" {other[0].upper()}{other[1:]}: {interval(answer.preservation, question.preservation, True)}."
+    if answer.matched is not None and answer.matched.known:
+        match = scales[question.preservation].label
+        text += (
+            f" Against {answer.control} made weaker, until {match} is equal: {interval(answer.matched, metric, True)}."
+        )
+        text += f" ({answer.matched.note}.)" if answer.matched.note else ""
     return text + _unsettled(answer) + (f" Note: {found.note}." if found.note else "")
 
 
@@ -105,7 +111,7 @@ def _names(answers: Sequence[Answer]) -> str:
 
 def _basis(answer: Answer) -> str:
     found = answer.difference
-    parts = [f"95 % interval over {found.clusters} targets"]
+    parts = [f"{'95 % interval over ' if found.known else ''}{found.clusters} targets"]
     if answer.prompts and answer.prompts != found.clusters:
         parts.append(f"{answer.prompts} prompts")
     if answer.rows is not None:
@@ -122,6 +128,8 @@ def _unsettled(answer: Answer) -> str:
         return " By itself it would count as supported; with the other comparisons taken into account it does not."
     if answer.verdict.held is not None:
         return ""
+    if answer.difference.value == 0:
+        return " No difference was found."
     if answer.needed is None:
         return " What was found points away from the claim: more prompts would not be expected to support it."
     more = answer.needed > answer.difference.clusters

@@ -23,14 +23,15 @@ OFF = (1.0, 0.0)  # preservation, adherence of the untreated picture
 
 @dataclass(frozen=True)
 class Path:
-    """One schedule. strengths: (K,); x, y: sums by strength and prompt (K, G) of preservation and adherence; n: rows,
-    (K, G)."""
+    """One schedule. by: its strength, such as "scale"; strengths: (K,); x, y: sums of preservation and adherence
+    by strength and cluster, (K, G); n: rows, (K, G)."""
 
     name: str
     strengths: np.ndarray
     x: np.ndarray
     y: np.ndarray
     n: np.ndarray
+    by: str = "scale"
 
     def points(self, picks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Mean preservation and adherence at each strength: (K,), or (draws, K) for picks (draws, G)."""
@@ -59,7 +60,7 @@ def path(
     if not n.all():
         lacking = np.argwhere(n == 0)[0]
         raise ValueError(f"{name}: strength {strengths[lacking[0]]:g} has no picture of {clusters[lacking[1]]}")
-    return Path(name, strengths, x, y, n)
+    return Path(name, strengths, x, y, n, strength)
 
 
 def attained(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -82,14 +83,6 @@ def attained(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
 def reach(x: np.ndarray) -> np.ndarray:
     """The lowest preservation a path goes to: below it, it was not tried. x: (..., K) -> (...)."""
     return np.minimum(OFF[0], x.min(-1))
-
-
-def curve(one: Path, at: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Attained adherence at the preservations `at` (M,) with pointwise intervals: value, low, high, each (M,)."""
-    value = attained(*one.points(), at)
-    drawn = attained(*one.points(resamples(one.n.shape[1], draws, seed)), at)
-    low, high = np.quantile(drawn, expanded(one.n.shape[1]), axis=0)
-    return value, low, high
 
 
 def gap_at_point(one: Path, strength: float, other: Path, draws: int = DRAWS, seed: int = 0) -> Estimate:

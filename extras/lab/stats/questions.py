@@ -56,7 +56,8 @@ class Answer:
     (looks at single models apart); effect: Hedges' g over clusters; better, worse: shares of pairs; needed: clusters
     that would settle it with 80 % power if the truth is what was found; detectable: smallest effect these clusters show
     with 80 % power; by_prompt: the difference with every prompt its own cluster; preservation: difference in the
-    preservation metric on the same pairs; rows: the pairs of pictures, none for a frontier, whose treatment and control
+    preservation metric on the same pairs; matched: outcome of the treatment less what the control's family attains at
+    the treatment's preservation; rows: the pairs of pictures, none for a frontier, whose treatment and control
     are families.
     """
 
@@ -75,6 +76,7 @@ class Answer:
     detectable: float = math.nan
     by_prompt: Estimate | None = None
     preservation: Estimate | None = None
+    matched: Estimate | None = None
     prompts: int = 0
     rows: pd.DataFrame | None = None
 
@@ -141,7 +143,11 @@ def answer(frame: pd.DataFrame, question: Question, scales: Mapping[str, Scale])
     models = list(dict.fromkeys(joined["model"]))
     groups = [(model, joined[joined["model"] == model]) for model in models]
     groups = [(ALL_MODELS, joined), *groups] if len(models) > 1 else groups
-    return [_one(question, model, *names, rows, scales) for model, rows in groups]
+    both = frame[frame["family"].isin(frame.loc[treated | control, "family"])] if "family" in frame else frame[:0]
+    return [
+        replace(_one(question, model, *names, rows, scales), matched=_matched(both, question, model, *names))
+        for model, rows in groups
+    ]
 
 
 def select(frame: pd.DataFrame, name: str, side: str) -> pd.Series:
@@ -179,6 +185,25 @@ def _one(
         by_prompt=estimate(pairs.sums(rows, question.outcome, "pair"), bounds=_difference_bounds(scale)),
         preservation=preserved, prompts=rows["pair"].nunique(), rows=rows,
     )  # fmt: skip
+
+
+def _matched(frame: pd.DataFrame, question: Question, model: str, treatment: str, control: str) -> Estimate | None:
+    """The treatment against the control made weaker, until it preserves as well. None without its frontier."""
+    rows = frame[frame["model"] == model]
+    treated = rows[rows["arm"] == treatment]
+    others = rows.loc[rows["arm"] == control, "family"].unique()
+    if (
+        question.preservation not in frame
+        or question.preservation == question.outcome
+        or treated.empty
+        or not len(others)
+    ):
+        return None
+    paths = families(rows, question.preservation, question.outcome)
+    mine, other = paths.get(str(treated["family"].iloc[0])), paths.get(str(others[0]))
+    if mine is None or other is None or mine is other or len(other.strengths) < 2:
+        return None
+    return frontier.gap_at_point(mine, float(treated[mine.by].iloc[0]), other)
 
 
 def _frontiers(frame: pd.DataFrame, question: Question, scales: Mapping[str, Scale]) -> list[Answer]:
