@@ -95,7 +95,7 @@ NAG-PAG: {_in_words(NAG_PAG)}, its own layers; it has no negative: where an obje
 
 {_arms(measured)}
 
-Deleted, pair by pair:
+Deleted, pair by pair. Where a control deletes as much as NAG, it is the strength that does it and not the negative's words:
 
 {_pairs(measured)}
 """
