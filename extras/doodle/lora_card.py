@@ -38,8 +38,8 @@ def switch_on(models: Models, path: Path, weight: float = 1.0) -> Callable[[], N
 def measure(folder: Path, path: Path, seeds: Sequence[int] = SEEDS, pairs: Sequence[Pair] = PAIRS) -> dict[str, Any]:
     """{"student": tables, "base with the LoRA": tables, "difference": mean |difference| of the two, 0 to 1}."""
     ways = [Arm("no NAG"), next(arm for arm in arms() if arm.name == "NAG")]
-    student = load_models(folder / "doodle-student.safetensors", quick=True)
-    base = load_models(folder / "doodle-base.safetensors", quick=True)
+    student = load_models(folder / "doodle-student.safetensors")
+    base = load_models(folder / "doodle-base.safetensors")
     switch_on(base, path)
     result: dict[str, Any] = {}
     for name, models in (("student", student), ("base with the LoRA", base)):
