@@ -105,7 +105,7 @@ def test_after_an_error_of_the_host_the_weight_is_the_prompts(engine, draw, monk
 @pytest.mark.parametrize(
     ("values", "prompt", "told"),
     [
-        ({}, "a nerd", "handoff_lora: 'few' is not possible, allowed: a LoRA that the prompt uses, with a weight; there: none"),
+        ({}, "a nerd", "a LoRA that the prompt uses, with a weight; there: none"),
         ({"handoff_lora": "many"}, PROMPT, "there: few"),
         ({}, PROMPT.replace("0.8", "0"), "there: none"),
         ({"handoff_checkpoint": "beta"}, PROMPT, "nothing while a hand-off checkpoint is named"),
@@ -114,7 +114,7 @@ def test_after_an_error_of_the_host_the_weight_is_the_prompts(engine, draw, monk
 )  # fmt: skip
 def test_what_cannot_be_is_told_and_the_picture_is_drawn_plain(draw, values, prompt, told):
     picture = draw({**LORA, **values}, prompt=prompt)
-    assert told.replace("is not possible, ", "") in picture.texts[0].replace("is not possible, ", "")
+    assert told in picture.texts[0]
     assert np.array_equal(picture.pixels, draw(prompt=prompt).pixels)
 
 
