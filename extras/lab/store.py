@@ -133,6 +133,11 @@ class Store:
         """Cell -> todo, done or failed."""
         return dict(self._db.execute("SELECT cell, state FROM cells"))
 
+    def waiting(self) -> int:
+        """How many pictures of the plan in force are still to be drawn; those of an earlier plan do not count."""
+        sql = "SELECT COUNT(DISTINCT cell) FROM places JOIN cells USING (cell) WHERE state = ?"
+        return int(self._db.execute(sql, (TODO,)).fetchone()[0])
+
     def path_of(self, cell: str) -> Path:
         return self.images / f"{cell}.png"
 

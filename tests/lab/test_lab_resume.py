@@ -90,6 +90,17 @@ def test_a_larger_plan_draws_what_is_new(tmp_path):
     assert (engine.drawn, outcome.kept) == (24, CELLS)
 
 
+def test_what_an_earlier_plan_has_left_undrawn_is_not_waited_for(tmp_path):
+    asked = iter([False] * 5)
+    run(tmp_path / "run", stop=lambda: next(asked, True))
+    with Store.read(tmp_path / "run") as store:
+        drawn = sum(state == "done" for state in store.states().values())
+        assert store.waiting() == CELLS - drawn > 0
+    run(tmp_path / "run", text=PLAN.replace("count: 5", "count: 1"))
+    with Store.read(tmp_path / "run") as store:
+        assert store.waiting() == 0 and "todo" in store.states().values()
+
+
 def test_two_runs_are_the_same_bytes(tmp_path, unbroken):
     run(tmp_path / "again")
     assert pictures(tmp_path / "again") == pictures(unbroken)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..metrics import METRICS
 from ..stats.questions import Answer, Question, Scale, ask, questions_of
-from ..store import TODO, Store
+from ..store import Store
 
 SCALES = {name: Scale(m.label, m.better or "higher", m.bounds) for name, m in METRICS.items()}
 UNTREATED = "untreated"
@@ -64,7 +64,7 @@ def load(folder: Path) -> Results:
         keys = ("plan", "plan_json", "versions", "environment", "engine", "command", "source")
         meta = {key: store.meta(key) for key in keys}
         frame, sets, notes, failures = store.frame(), store.sets(), store.notes(), store.failures()
-        missing = sum(state == TODO for state in store.states().values())
+        missing = store.waiting()
     results = Results(Path(folder), frame, sets, notes, failures, json.loads(meta["plan_json"] or "{}"), meta, missing)
     results.questions = questions_of(results.plan)
     if len(frame):
