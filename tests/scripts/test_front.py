@@ -11,7 +11,7 @@ CHANGED = {
     "start": 0.17, "end": 0.5, "unit": "steps", "ramp_steps": 2, "cooldown": 0.25, "cooldown_drop": 0.4,
     "layers": "d0-d2,!m0", "empty_negative": "skip", "hires": "second", "skip_uncond": True,
 }  # fmt: skip
-TEXTS = {"heads": "0,2-3", "layers": "d0=0.5,u1", "checkpoint": "beta"}
+TEXTS = {"heads": "0,2-3", "layers": "d0=0.5,u1", "checkpoint": "beta", "lora": "few"}
 
 
 def changed(name, field):
