@@ -76,7 +76,7 @@ def draw_trajectories(model: FluxDoodle, folder: Path, count: int, minutes: floa
     folder.mkdir(parents=True, exist_ok=True)
     began, done = time.time(), len(list(folder.glob("*.safetensors")))
     empty = model.encode([""])
-    while done * 64 < count and time.time() - began < minutes * 60:
+    while done * 64 < count and (not done or time.time() - began < minutes * 60):  # one at least
         rng = random.Random(seed * 100_003 + done)
         generator = torch.Generator().manual_seed(seed * 100_003 + done)
         texts = [captions.caption(scenes.random_scene(rng), rng) for _ in range(64)]
