@@ -107,4 +107,4 @@ def test_random_jobs(injected, names, note):
         changed = [k for k in before if after[k] != before[k]]
         assert not changed, f"{changed} changed after {case}: {[(before[k], after[k]) for k in changed]}"
     note(f"{RUNS} jobs: {guided} guided, {happened} faults, {refused} of them ended the host's job")
-    assert guided > 0.2 * RUNS and happened > 0.15 * RUNS
+    assert guided > 0.3 * RUNS and happened > 0.15 * RUNS
