@@ -6,6 +6,8 @@ where the untreated picture of the same seed has the target, for elsewhere there
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 from PIL import Image
 
@@ -20,13 +22,7 @@ MARGIN = 5  # pixels by which a found object is grown before the rest counts as 
 
 def present(picture: Image.Image, _twin: Image.Image | None, spec: Spec) -> float | Absent:
     """1.0 where the target is in the picture, else 0.0."""
-    target = spec["target"]
-    if _folder(spec) is not None:
-        found = zero_shot.find(_folder(spec), picture, target)
-        return found if isinstance(found, Absent) else float(found.present)
-    if target not in detect.OBJECTS:
-        return Absent(f"the pixel detector does not know {target!r}; it knows {', '.join(detect.OBJECTS)}")
-    return float(detect.has(_pixels(picture), target))
+    return _sees(picture, spec["target"], spec, detect.OBJECTS, detect.has, "")
 
 
 def subject_kept(picture: Image.Image, _twin: Image.Image | None, spec: Spec) -> float | Absent:
@@ -34,12 +30,7 @@ def subject_kept(picture: Image.Image, _twin: Image.Image | None, spec: Spec) ->
     word = spec.get("subject") or ""
     if not word:
         return Absent("the plan names no subject for this prompt")
-    if _folder(spec) is not None:
-        found = zero_shot.find(_folder(spec), picture, word)
-        return found if isinstance(found, Absent) else float(found.present)
-    if word not in detect.SUBJECTS:
-        return Absent(f"the pixel detector does not know the subject {word!r}; it knows {', '.join(detect.SUBJECTS)}")
-    return float(detect.subject_kept(_pixels(picture), word))
+    return _sees(picture, word, spec, detect.SUBJECTS, detect.subject_kept, "the subject ")
 
 
 def deleted(picture: Image.Image, twin: Image.Image | None, spec: Spec) -> float | Absent:
@@ -75,6 +66,24 @@ def region(picture: Image.Image, spec: Spec) -> np.ndarray | Absent:
     if target not in detect.OBJECTS:
         return Absent(f"the pixel detector does not know {target!r}, so there is no background to tell from it")
     return detect.region(_pixels(picture), target, MARGIN)
+
+
+def _sees(
+    picture: Image.Image,
+    word: str,
+    spec: Spec,
+    known: Collection[str],
+    by_pixels: Callable[[np.ndarray, str], bool],
+    kind: str,
+) -> float | Absent:
+    """1.0 where the detector of the plan sees ``word``. ``known``: what the pixel detector can see, by ``by_pixels``;
+    ``kind``: what a word it does not know is called."""
+    if _folder(spec) is not None:
+        found = zero_shot.find(_folder(spec), picture, word)
+        return found if isinstance(found, Absent) else float(found.present)
+    if word not in known:
+        return Absent(f"the pixel detector does not know {kind}{word!r}; it knows {', '.join(known)}")
+    return float(by_pixels(_pixels(picture), word))
 
 
 def _folder(spec: Spec) -> str | None:
