@@ -27,29 +27,6 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A prompt whose word implies an object that it does not name, and that object."""
-
-    prompt: str
-    word: str
-    object: str
-
-
-PAIRS = (
-    Pair("a nerd on a pink background", "nerd", "glasses"),
-    Pair("a gentleman on a blue background", "gentleman", "hat"),
-    Pair("a king on a teal background", "king", "crown"),
-    Pair("a wizard on a green background", "wizard", "beard"),
-    Pair("a clown on a purple background", "clown", "nose"),
-    Pair("a garden", "garden", "flowers"),
-    Pair("a cottage", "cottage", "tree"),
-    Pair("a night field", "night", "moon"),
-    Pair("a harbor", "harbor", "boat"),
-    Pair("a desert", "desert", "cactus"),
-)
-
-
-@dataclass(frozen=True)
 class Arm:
     """A way of guiding. nag: settings of the run or None; negative: None = the pair's object; cfg: with the same
     negative, or with ``uncond`` where that is given. untreated: CFG scale of the pictures it is compared with, which
@@ -70,66 +47,19 @@ class Arm:
         return pair.object if self.negative is None else self.negative
 
 
-@dataclass
-class Score:
-    """Counts of one arm on one pair. ssim: outside the object, to the untreated picture; one value a treated
-    picture."""
-
-    n: int = 0
-    had: int = 0
-    deleted: int = 0
-    kept: int = 0
-    clean: int = 0
-    ssim: list[float] = field(default_factory=list)
-    calls: int = 0
-    guided_steps: list[int] = field(default_factory=list)
-    seconds: float = 0.0
-    methods: dict[str, Report] = field(default_factory=dict)
-
-    def add(self, other: Score) -> None:
-        """Take another score's counts in."""
-        for name in ("n", "had", "deleted", "kept", "clean", "ssim", "calls", "seconds"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.guided_steps = self.guided_steps or other.guided_steps
-        self.took(other.methods)
-
-    def took(self, methods: dict[str, Report]) -> None:
-        """Add the reports of a run, or of several."""
-        for name, report in methods.items():
-            self.methods[name] = combine([self.methods[name], report] if name in self.methods else [report])
-
-    def table(self) -> dict[str, Any]:
-        """JSON-ready rates (of the pictures that had the object)."""
-        of = max(1, self.had)
-        return {
-            "n": self.n,
-            "present_untreated": self.had / max(1, self.n),
-            "deletion_rate": self.deleted / of,
-            "subject_kept": self.kept / of,
-            "clean": self.clean / of,
-            "ssim_outside_object": float(np.mean(self.ssim)) if self.ssim else None,
-            "guided_steps": self.guided_steps,
-            "guided_calls_per_image": self.calls / max(1, self.n),
-            "seconds_per_image": self.seconds / max(1, self.n),
-            "methods": {
-                name: {
-                    "guided_steps": report.guided_steps,
-                    "layers": report.layers,
-                    "calls": report.calls,
-                    "mean_change": report.mean_change,
-                    "warnings": report.warnings,
-                    "error": report.error,
-                }
-                for name, report in self.methods.items()
-            },
-        }
-
-
 class Models:
-    """The parts of one checkpoint. encode: texts -> (n, 77, 64)."""
+    """The parts of one checkpoint. encode: texts -> (n, 77, 64). quick: decode in bfloat16 (by at most 4 of 255 other
+    pixels, three times as fast where the processor has matrix units for it)."""
 
-    def __init__(self, text: torch.nn.Module, unet: torch.nn.Module, vae: torch.nn.Module):
-        self.text, self.unet, self.vae = text.eval(), unet.eval(), vae.eval()
+    def __init__(self, text: torch.nn.Module, unet: torch.nn.Module, vae: torch.nn.Module, quick: bool = False):
+        self.text, self.unet, self.vae, self.quick = text.eval(), unet.eval(), vae.eval(), quick
+        if quick:
+            self.vae.to(memory_format=torch.channels_last)
+
+    def pictures(self, latents: torch.Tensor) -> np.ndarray:
+        """uint8 (n, 8h, 8w, 3) of latents (n, 4, h, w)."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.quick):
+            return to_pictures(self.vae, latents)
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> torch.Tensor:
@@ -154,7 +84,7 @@ def draw(
     other = negative if arm.uncond is None else arm.uncond
     uncond = models.encode([other if arm.cfg != 1 else ""]).expand(count, -1, -1)
     if arm.nag is None:
-        return to_pictures(models.vae, ddim(models.unet, x, cond, arm.times, arm.cfg, uncond)), {}
+        return models.pictures(ddim(models.unet, x, cond, arm.times, arm.cfg, uncond)), {}
     with Guidance(Settings.parse({"negative": negative, **arm.nag}), models.unet, strict=True) as run:
         run.begin(list(arm.times))
         run.set_negative(models.encode([negative]))
@@ -166,31 +96,7 @@ def draw(
             return run.cfg_scale(arm.cfg)
 
         latents = ddim(models.unet, x, cond, arm.times, arm.cfg, uncond, before)
-    return to_pictures(models.vae, latents), run.reports
-
-
-def ssim_outside(treated: np.ndarray, untreated: np.ndarray, object_: str) -> float:
-    """Mean SSIM of two pictures over the pixels away from where the untreated one has the object."""
-    from skimage.metrics import structural_similarity
-
-    full = structural_similarity(treated, untreated, channel_axis=2, full=True)[1].mean(-1)
-    outside = ~detect.region(untreated, object_)
-    return float(full[outside].mean()) if outside.any() else float(full.mean())
-
-
-def score(pictures: np.ndarray, untreated: np.ndarray, pair: Pair) -> Score:
-    """Count one arm's pictures against their untreated twins."""
-    result = Score(n=len(pictures))
-    for treated, twin in zip(pictures, untreated, strict=True):
-        if not (detect.has(twin, pair.object) and detect.subject_kept(twin, pair.word)):
-            continue
-        gone, kept = not detect.has(treated, pair.object), detect.subject_kept(treated, pair.word)
-        result.had += 1
-        result.deleted += gone
-        result.kept += kept
-        result.clean += gone and kept
-        result.ssim.append(ssim_outside(treated, twin, pair.object))
-    return result
+    return models.pictures(latents), run.reports
 
 
 def evaluate(models: Models, arms: Sequence[Arm], seeds: Sequence[int], pairs: Sequence[Pair] = PAIRS, keep: int = 0):

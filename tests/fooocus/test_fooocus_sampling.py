@@ -116,7 +116,7 @@ def test_the_hosts_own_failure_leaves_nothing_behind(host, error):
 
 def test_our_failure_does_not_end_the_picture(host, monkeypatch, capsys):
     plain = draw(host)
-    monkeypatch.setattr("extras.nag.hosts.fooocus.sampling.chunk_rows", lambda *a: 1 / 0)
+    monkeypatch.setattr("extras.nag.hosts.fooocus.sampling.rows_of_options", lambda *a: 1 / 0)
     picture = draw(host, fooocus.NagTask(ON))
     assert torch.equal(picture, plain)
     assert "ZeroDivisionError" in fooocus.last_report()[1] and "guidance is off" in capsys.readouterr().err

@@ -17,13 +17,11 @@ import torch
 from torch import Tensor
 
 from ...guidance import Guidance
-from ...run import Run
+from ..webui.grid import Grid
 from ..webui.negative import strip_tags
-from ..webui.others import changed, clash
-from ..webui.rows import chunk_rows
+from ..webui.others import Others
+from ..webui.rows import rows_of_options
 from .task import NagTask
-
-_NEAR = 2e-3  # relative; a sigma in half precision is still this one
 
 
 def guided(process_diffusion: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,13 +144,13 @@ class Pass:
 
     def __init__(self, picture: Picture, sigmas: Tensor):
         self.picture = picture
-        self.sigmas = [float(s) for s in sigmas.tolist()[:-1] if s > 0]
-        self.times: list[float] = []
+        self.sigmas = tuple(float(s) for s in sigmas.tolist()[:-1] if s > 0)
+        self.grid = Grid((), ())
         self.evaluations = 0
         self.model: Any = None
         self.run: Guidance | None = None
         self._handle: Any = None
-        self._others: dict[int, str] = {}  # layers (index) that an image prompt and the like have changed -> by whom
+        self._others = Others()  # an image prompt is one
 
     def evaluate(self, model: Any, sigma: Tensor, scale: float) -> float:
         """Before each evaluation: open or close the hooks; returns the CFG scale to use."""
@@ -174,25 +172,26 @@ class Pass:
         self.model = model
         sampling = model.model_sampling
         discrete = hasattr(sampling, "sigmas") and hasattr(sampling, "timestep")
-        self.times = [float(sampling.timestep(torch.tensor(s))) for s in self.sigmas] if discrete else []
-        if len(set(self.times)) < len(self.times) or not discrete:  # a model without train timesteps: shares of steps
-            self.times = torch.linspace(999, 0, max(len(self.sigmas), 1)).tolist()
+        times = [float(sampling.timestep(torch.tensor(s))) for s in self.sigmas] if discrete else []
+        if len(set(times)) < len(times) or not discrete:  # a model without train timesteps: shares of steps
+            times = torch.linspace(999, 0, len(self.sigmas)).tolist()
+        self.grid = Grid(tuple(times), self.sigmas)
         self.run = Guidance(self.picture.settings, model.diffusion_model)
         self.run.set_seeds([self.picture.seed])
         for text in self.picture.warnings:
             self.run.warn(text)
         if self.run.needs_negative:
             self.run.set_negative([self.picture.context(model)])
-        self.run.begin(self.times, self.sigmas)
+        self.run.begin(self.grid.times, self.grid.sigmas)
 
     def _time(self, sigma: float) -> float:
-        """The grid's own time where the sigma is one of it, else the nearest one's below."""
-        near = min(range(len(self.sigmas)), key=lambda i: abs(self.sigmas[i] - sigma))
-        if abs(self.sigmas[near] - sigma) <= _NEAR * self.sigmas[near]:
-            return self.times[near]
+        """The grid's own time where the sigma is one of it, else the model's, else that of the nearest on the grid."""
+        known = self.grid.time_at(sigma)
+        if known is not None:
+            return known
         if hasattr(self.model.model_sampling, "sigmas"):
             return float(self.model.model_sampling.timestep(torch.tensor(sigma)))
-        return self.times[near]
+        return min(zip(self.sigmas, self.grid.times, strict=True), key=lambda pair: abs(pair[0] - sigma))[1]
 
     def _before(self, network: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.picture._guard(lambda: self._call(args, kwargs))
@@ -202,15 +201,8 @@ class Pass:
         if run is None:
             return
         count = int((args[0] if args else kwargs["x"]).shape[0])
-        options = kwargs.get("transformer_options") or {}
-        for part in run.runs:
-            if isinstance(part, Run):
-                others = changed(part.layers, kwargs)
-                self._others.update(others)
-                part.separate(others)
-        known = "cond_or_uncond" in options and "sigmas" in options
-        rows = chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), count) if known else []
-        run.call(rows, total=count)
+        self._others.watch(run, kwargs)
+        run.call(rows_of_options(kwargs.get("transformer_options") or {}, count), total=count)
 
     def _unwatch(self) -> None:
         handle, self._handle = self._handle, None
@@ -224,7 +216,6 @@ class Pass:
         if run is None:
             return
         reports = run.close()
-        for part in run.runs:
-            if isinstance(part, Run):
-                reports[part.method].warnings += clash(self._others, part.mixed, ())
+        for method, texts in self._others.told(run).items():
+            reports[method].warnings += texts
         self.picture.task.done(reports)

@@ -19,23 +19,24 @@ CONTROLS = (
 KEY = "nag_time"
 LABEL, REPORT_LABEL, REPORT_KEY = "NAG Time", "NAG Time report", "nag_time_report"
 
-_latest: dict[str, Report] = {}
-_latest_error: list[str] = []
+_drawing: list[NagTask] = []  # the task whose picture was begun last
 
 
 def last_report() -> tuple[dict[str, Report], str | None]:
     """Method -> report of the picture made last, and the error that kept guidance from it."""
-    return dict(_latest), _latest_error[0] if _latest_error else None
+    return (_drawing[-1].reports(), _drawing[-1].error) if _drawing else ({}, None)
 
 
 class NagTask:
-    """The settings of one Fooocus task and the reports of its pictures.
+    """The settings of one Fooocus task and the reports of the picture in work.
 
-    ``settings``: None where guidance is off or was asked for in a way that cannot be; then ``error`` says why.
+    ``settings``: None where guidance is off or was asked for in a way that cannot be; then ``refusal`` says why.
+    ``error``: what keeps guidance from this picture.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None):
         self.settings: Settings | None = None
+        self.refusal: str | None = None
         self.error: str | None = None
         self._reports: dict[str, list[Report]] = {}
         try:
@@ -53,38 +54,40 @@ class NagTask:
         return cls({name: arguments.pop() for name in CONTROLS})
 
     def _refuse(self, text: str) -> None:
-        self.error = text
+        self.refusal = self.error = text
         print(f"[NAG Time] guidance is off for this task: {text}", file=sys.stderr)
 
     def begin_picture(self) -> None:
         """A new picture: the account of the last one is over."""
-        self._reports = {}
-        _latest.clear()
-        _latest_error[:] = [self.error] if self.error else []
+        self._reports, self.error = {}, self.refusal
+        _drawing[:] = [self]
 
     def fail(self, error: BaseException) -> None:
         """Guidance could not go on; the picture does."""
-        text = f"{type(error).__name__}: {error}"
-        _latest_error[:] = [text]
-        print(f"[NAG Time] guidance is off for this picture: {text}", file=sys.stderr)
+        self.error = f"{type(error).__name__}: {error}"
+        print(f"[NAG Time] guidance is off for this picture: {self.error}", file=sys.stderr)
 
     def done(self, reports: Mapping[str, Report]) -> None:
         """One pass is over (a refiner is another)."""
         for method, report in reports.items():
             self._reports.setdefault(method, []).append(report)
-        _latest.clear()
-        _latest.update({method: combine(every) for method, every in self._reports.items()})
+
+    def reports(self) -> dict[str, Report]:
+        """Method -> report of the picture so far."""
+        return {method: combine(every) for method, every in self._reports.items()}
 
     def tell(self) -> None:
         """The console's line for the picture."""
-        for report in _latest.values():
+        for report in self.reports().values():
             print(f"[NAG Time] {report.summary()}")
 
     def log(self) -> list[tuple[str, str, str]]:
         """(label, key, value) for Fooocus's log and metadata: what differs from the default, and what came of it."""
         if self.settings is None:
-            return [(REPORT_LABEL, REPORT_KEY, self.error)] if self.error else []
-        texts = [report.summary() for report in _latest.values()] + _latest_error
+            return [(REPORT_LABEL, REPORT_KEY, self.refusal)] if self.refusal else []
+        texts = [report.summary() for report in self.reports().values()]
+        if self.error:
+            texts.append(self.error)
         changed = json.dumps(self.settings.changed(), ensure_ascii=False)
         return [(LABEL, KEY, changed), (REPORT_LABEL, REPORT_KEY, " | ".join(texts) or "no report")]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...branches.text import ProjectContexts
-from .rows import chunk_rows
+from .rows import rows_of_options
 
 _MODIFIERS = "conditioning_modifiers"  # of the patcher's options, called before the model in each evaluation with
 _SCALE = 5  # (model, x, sigma, uncond, cond, CFG scale, options, seed), and return the same
@@ -49,11 +49,9 @@ class Forge:
 
     def rows(self, count: int, kwargs: Mapping[str, Any]) -> list[tuple[int, int]]:
         options = kwargs.get("transformer_options") or {}
-        if "cond_or_uncond" not in options or "sigmas" not in options:
-            return []  # a call that is no evaluation of the sampler
-        if 1 not in options["cond_or_uncond"] and self._is_uncond(kwargs.get("context")):
+        if 1 not in options.get("cond_or_uncond", ()) and self._is_uncond(kwargs.get("context")):
             return []
-        return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), count)
+        return rows_of_options(options, count)
 
     def _is_uncond(self, context: Any) -> bool:
         """Self-attention guidance asks for the unconditional prediction under the name of the conditional one."""

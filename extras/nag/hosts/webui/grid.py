@@ -33,10 +33,17 @@ class Grid:
         continuous = hasattr(inner, "sigma_to_t")
         if not continuous and not getattr(denoiser, "classic_ddim_eps_estimation", False):
             return sigma  # timesteps samplers of A1111: it is the timestep
+        known = self.time_at(sigma)
+        if known is not None:
+            return known
+        return float(_times(inner, torch.tensor([sigma]))[0]) if continuous else _time_at(inner.inner_model, sigma)
+
+    def time_at(self, sigma: float) -> float | None:
+        """Train timestep of a sigma of the grid, None for one between."""
         for known, t in zip(self.sigmas, self.times, strict=True):
             if -_NEAR * known <= sigma - known <= (_NEAR + self.churn) * known:
                 return t
-        return float(_times(inner, torch.tensor([sigma]))[0]) if continuous else _time_at(inner.inner_model, sigma)
+        return None
 
 
 def grid_of_call(sampler: Any, arguments: Mapping[str, Any], steps: int) -> Grid:

@@ -6,7 +6,34 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from ...guidance import Guidance
+from ...run import Run
+
 _PLACE = re.compile(r"(input|middle|output)_blocks?\.(\d+)\..*transformer_blocks\.(\d+)\.")
+
+
+class Others:
+    """What others have done to the layers of one guidance: seen at every model call, told when it is over."""
+
+    def __init__(self) -> None:
+        self._by: dict[int, str] = {}  # layer (index) -> who
+
+    def watch(self, guidance: Guidance, kwargs: Mapping[str, Any]) -> None:
+        """Before a model call with ``kwargs``: what others add to a layer is to keep its own strength."""
+        for run in guidance.runs:
+            if isinstance(run, Run):
+                found = changed(run.layers, kwargs)
+                self._by.update(found)
+                run.separate(found)
+
+    def told(self, guidance: Guidance) -> dict[str, list[str]]:
+        """Method -> what to say, once it is closed."""
+        result = {}
+        for run in guidance.runs:
+            if isinstance(run, Run):
+                missed = [layer.index for layer in run.layers if layer.name in run.state.missed]
+                result[run.method] = clash(self._by, run.mixed, missed)
+        return result
 
 
 def changed(layers: Iterable[Any], kwargs: Mapping[str, Any]) -> dict[int, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class RowCounter:
@@ -40,6 +41,13 @@ class RowCounter:
         self._at = (at + count) % size
         images = [self._call[(at + row) % size] for row in range(count)]
         return [(row, image) for row, image in enumerate(images) if image is not None]
+
+
+def rows_of_options(options: Mapping[str, Any], rows: int) -> list[tuple[int, int]]:
+    """As chunk_rows, from the ``transformer_options`` of a call; [] for one that is no evaluation of the sampler."""
+    if "cond_or_uncond" not in options or "sigmas" not in options:
+        return []
+    return chunk_rows(options["cond_or_uncond"], len(options["sigmas"]), rows)
 
 
 def chunk_rows(cond_or_uncond: Sequence[int], images: int, rows: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ left, in ``postprocess``, at ``p.close``, and at the start of any later generati
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,6 @@ from ...actmap import ActMap
 from ...guidance import ALL_OFF, Guidance
 from ...methods import NAG
 from ...report import Report, combine
-from ...run import Run
 from ...settings import FIELDS, Settings
 from ...taps import remove_leftovers
 from .closing import attempt, watch_close
@@ -25,7 +25,7 @@ from .families import Family, family_of
 from .grid import Grid, grid_of_call
 from .handoff import METHOD, handoff_of, set_cfg
 from .negative import NegativeEncoder, is_blank, prepare_text
-from .others import changed, clash
+from .others import Others
 
 _ATTRIBUTE = "nag_time_session"
 _open: list[Session] = []
@@ -104,7 +104,7 @@ class Session:
         self._encoder = NegativeEncoder()
         self._encoded = 0  # counts encodings
         self._negative: tuple[Any, ...] | None = None  # names the contexts that the run has
-        self._others: dict[int, str] = {}  # layers (index) that other extensions have changed -> who
+        self._others = Others()
         self._handoff = handoff_of(p)
         self._handle: Any = None
         self._wrapped: tuple[Any, Any] | None = None  # (sampler, its own function)
@@ -156,7 +156,7 @@ class Session:
             else:
                 self._encoder.encode(self.p, texts)
                 self._encoded += 1
-        self._run, self._identity, self._negative, self._others = run, family.identity(sd_model), None, {}
+        self._run, self._identity, self._negative, self._others = run, family.identity(sd_model), None, Others()
 
     def _texts_of_batch(self) -> list[str] | None:
         """One text per image of the batch (or one for all); None where there is nothing to guide away from."""
@@ -280,11 +280,7 @@ class Session:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._run is None or self._family is None:
             return
-        for run in self._run.runs:
-            if isinstance(run, Run):
-                others = changed(run.layers, kwargs)
-                self._others.update(others)
-                run.separate(others)
+        self._others.watch(self._run, kwargs)
         count = int((args[0] if args else kwargs["x"]).shape[0])
         try:
             rows = self._family.rows(count, kwargs)
@@ -320,11 +316,8 @@ class Session:
             remove_leftovers(run.model)  # removing may be what has failed
         if run.error is not None and not isinstance(run.error, ValueError):
             traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
-        for part in run.runs:
-            if isinstance(part, Run):
-                missed = [layer.index for layer in part.layers if layer.name in part.state.missed]
-                for text in clash(self._others, part.mixed, missed):
-                    self._warn(text)
+        for text in itertools.chain(*self._others.told(run).values()):
+            self._warn(text)
         if all(report.error for report in reports.values()):
             self.error = self.error or next(iter(reports.values())).error
         for method, report in reports.items() if told else ():
