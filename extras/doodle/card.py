@@ -12,8 +12,8 @@ import torch
 
 from . import arch, captions, flux_card, flux_checkpoint, lora, lora_card, scenes, train, train_student, train_vae
 from .demo import arms as demo_arms
-from .demo import load_models
-from .evaluate import PAIRS, Arm, Models, evaluate
+from .evaluate import Arm, Models, evaluate, load_models
+from .pairs import PAIRS
 from .sampling import grid
 
 SEEDS = range(9_000_000, 9_000_032)

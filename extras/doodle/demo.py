@@ -6,31 +6,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
-
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from extras.nag.schedule import ranges
 
-from .evaluate import PAIRS, Arm, Models, Pair, evaluate
-from .method_arms import GROUPS, base_arms, student_arms
-from .scenes import SIZE
-from .train import MODELS
+from . import method_demo
+from .compare import Comparison, compare
+from .evaluate import STUDENT, Arm
+from .method_arms import GROUPS
 
 SEEDS = 6
-FIRST_SEED = 5_000_000
-LABEL, TOP = 190, 30
-STUDENT, BASE = MODELS / "doodle-student.safetensors", MODELS / "doodle-base.safetensors"
-
-
-def load_models(path: Path) -> Models:
-    """Open a doodle checkpoint as the Studio does (errors: `extras.studio` CheckpointError, naming the file)."""
-    from extras.studio import checkpoints
-
-    model, _, encoders = checkpoints.load(path, MODELS / "tokenizer")
-    return Models(encoders[0], model.model.diffusion_model, model.first_stage_model)
 
 
 def arms() -> list[Arm]:
@@ -42,46 +27,40 @@ def arms() -> list[Arm]:
     return [Arm("no NAG"), Arm("NAG", nag=preset), Arm("NAG Time", nag=gated), Arm("CFG 2, same negative", cfg=2.0)]
 
 
-def grid(
-    pictures: dict[tuple[str, str], np.ndarray], pairs: tuple[Pair, ...], names: list[str], seeds: int = 3
-) -> Image.Image:
-    """A labelled grid: a row a pair, `seeds` pictures an arm."""
-    width = LABEL + len(names) * (seeds * SIZE + 14)
-    sheet = Image.new("RGB", (width, TOP + len(pairs) * (SIZE + 6)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for column, name in enumerate(names):
-        left = LABEL + column * (seeds * SIZE + 14)
-        pen.text((left + 4, 7), name, fill="black", font=font)
-        for row, pair in enumerate(pairs):
-            top = TOP + row * (SIZE + 6)
-            if column == 0:
-                pen.text((8, top + 42), f"“{pair.prompt}”".replace(" on a ", "\non a "), fill="black", font=font)
-                pen.text((8, top + 88), f"without {pair.object}", fill=(180, 30, 40), font=font)
-            for index, picture in enumerate(pictures[pair.object, name][:seeds]):
-                sheet.paste(Image.fromarray(picture), (left + index * SIZE, top))
-    return sheet
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="nagtime.py demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for demo.png and demo.json (default: here)")
-    parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"seeds a prompt, 1 to 64 (default {SEEDS})")
-    parser.add_argument("--ckpt", type=Path, default=None, help="another checkpoint than the student")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    result = argparse.ArgumentParser(prog="nagtime.py demo", description=__doc__)
+    add = result.add_argument
+    add("--out", type=Path, default=Path("."), help="folder for demo.png and demo.json (default: here)")
+    add("--json", action="store_true", help="print the JSON instead of the table")
+    add("--seeds", type=int, default=SEEDS, help=f"seeds a prompt, 1 to 64 (default {SEEDS})")
+    add("--ckpt", type=Path, default=None, help="another checkpoint than the student")
+    add(
         "--methods",
         metavar="NAMES",
-        help=f"all, or some of {', '.join(GROUPS)}, separated by commas; writes methods*.png and methods.json",
+        help=f"all, or some of {', '.join(GROUPS)}, separated by commas; writes methods*.png and methods.json; a run "
+        "that was stopped goes on",
     )
-    parser.add_argument(
+    add("--base-seeds", type=int, help="with --methods: seeds of the (slower) base model, 1 to 64 (default: --seeds)")
+    add("--quick", action="store_true", help="with --methods: decode pictures in bfloat16")
+    add("--docs", type=Path, help="with --methods all: write the tables into METHODS.md there, and methods.png")
+    add(
         "--flux",
         action="store_true",
         help="the doodle in Flux's layout: NAG, NAG-PAG and controls; writes flux.png, .json",
     )
-    options = parser.parse_args(argv)
-    if not 1 <= options.seeds <= 64:
-        parser.error(f"--seeds: {options.seeds} is not possible, allowed: 1 to 64")
+    return result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    known = parser()
+    options = known.parse_args(argv)
+    if options.docs is not None and (options.methods != "all" or options.ckpt is not None):
+        known.error("--docs needs --methods all, on the two models of the repository")
+    for name, value in (("--seeds", options.seeds), ("--base-seeds", options.base_seeds)):
+        if value is not None and not 1 <= value <= 64:
+            known.error(f"{name}: {value} is not possible, allowed: 1 to 64")
     options.out.mkdir(parents=True, exist_ok=True)
     if options.flux:
         from . import flux_demo
@@ -89,52 +68,26 @@ def main(argv: list[str] | None = None) -> int:
         try:
             result = flux_demo.run(options.ckpt, options.seeds, options.out)
         except (FileNotFoundError, ValueError) as error:
-            parser.error(str(error))
+            known.error(str(error))
         print(json.dumps(result, indent=1) if options.json else flux_demo.table(result))
         return 0
     if options.methods is not None:
         wanted = [name.strip().lower() for name in options.methods.split(",")]
         unknown = [name for name in wanted if name not in (*GROUPS, "all")]
         if unknown:
-            parser.error(f"--methods: {unknown[0]!r} is not known, allowed: all, {', '.join(GROUPS)}")
-        result = methods(options.ckpt, set(GROUPS) if "all" in wanted else set(wanted), options.seeds, options.out)
+            known.error(f"--methods: {unknown[0]!r} is not known, allowed: all, {', '.join(GROUPS)}")
+        groups = set(GROUPS) if "all" in wanted else set(wanted)
+        result = method_demo.run(
+            method_demo.Wanted(
+                groups, options.seeds, options.out, options.ckpt, options.base_seeds, options.quick, options.docs
+            )
+        )
     else:
-        result = run(options.ckpt or STUDENT, arms(), options.seeds, options.out / "demo.png")
+        picture = options.out / "demo.png"
+        result = compare(Comparison(options.ckpt or STUDENT, arms(), options.seeds, picture))[0]
         (options.out / "demo.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(json.dumps(result, indent=1) if options.json else "\n\n".join(map(table, result.get("models", [result]))))
     return 0
-
-
-def run(ckpt: Path, ways: list[Arm], seeds: int, picture: Path) -> dict:
-    """Draw all arms, write their grid; the figures, JSON-ready."""
-    began = time.time()
-    models = load_models(ckpt)
-    scores, pictures = evaluate(models, ways, range(FIRST_SEED, FIRST_SEED + seeds), PAIRS, keep=3)
-    grid(pictures, PAIRS, [arm.name for arm in ways], min(3, seeds)).save(picture)
-    return {
-        "checkpoint": ckpt.name,
-        "picture": picture.name,
-        "seeds": seeds,
-        "first_seed": FIRST_SEED,
-        "arms": {arm.name: scores[arm.name]["all"].table() for arm in ways},
-        "pairs": {arm.name: {p.object: scores[arm.name][p.object].table() for p in PAIRS} for arm in ways},
-        "settings": {arm.name: {"nag": arm.nag, "cfg": arm.cfg} for arm in ways},
-        "seconds": round(time.time() - began, 1),
-    }
-
-
-def methods(ckpt: Path | None, wanted: set[str], seeds: int, out: Path) -> dict:
-    """The methods on student and base (or on another checkpoint, as on the student)."""
-    if ckpt is not None:
-        results = [run(ckpt, student_arms(wanted), seeds, out / "methods.png")]
-    else:
-        results = [
-            run(STUDENT, student_arms(wanted), seeds, out / "methods-student.png"),
-            run(BASE, base_arms(wanted), seeds, out / "methods-base.png"),
-        ]
-    result = {"models": results}
-    (out / "methods.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
-    return result
 
 
 def table(result: dict) -> str:

@@ -1,15 +1,15 @@
 """Measure deletion and preservation: the same prompts and seeds under several arms, presence read from the pixels.
 
 An arm is a way of guiding. Deletion counts only among pictures whose untreated twin (same prompt, same seed) has
-the object:
-elsewhere there is nothing to delete. "Clean" is: object gone and subject kept.
+the object: elsewhere there is nothing to delete. "Clean" is: object gone and subject kept.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,16 @@ import torch
 
 from extras.nag import Settings
 from extras.nag.guidance import Guidance
-from extras.nag.report import Report, combine
+from extras.nag.report import Report
 
-from . import detect, tokenizer
+from . import MODELS, tokenizer
 from .latents import to_pictures
+from .pairs import PAIRS, Pair
 from .sampling import STUDENT_TIMES, ddim
+from .scores import Score, score
 
 BATCH = 16
+STUDENT, BASE = MODELS / "doodle-student.safetensors", MODELS / "doodle-base.safetensors"
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ class Models:
         """Contexts of the texts: last hidden state, float (n, 77, 64)."""
         result = self.text(tokenizer.encode(texts))
         return result if isinstance(result, torch.Tensor) else result.last_hidden_state
+
+
+def load_models(path: Path, quick: bool = False) -> Models:
+    """Open a doodle checkpoint as the Studio does (errors: `extras.studio` CheckpointError, naming the file)."""
+    from extras.studio import checkpoints
+
+    model, _, encoders = checkpoints.load(path, MODELS / "tokenizer")
+    return Models(encoders[0], model.model.diffusion_model, model.first_stage_model, quick)
 
 
 def noise(seeds: Sequence[int]) -> torch.Tensor:

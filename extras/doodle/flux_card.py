@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from . import flux_arch, flux_stages, flux_train
-from .evaluate import PAIRS, Score
 from .flux_checkpoint import file_in, load
 from .flux_measure import ARMS, NAG, NAG_PAG, NAG_TIME, PUBLISHED, Measured, measure, wilson
+from .pairs import PAIRS
+from .scores import Score
 
 SEEDS = range(9_000_000, 9_000_020)
 TITLE = "## The Flux doodle"

@@ -15,10 +15,8 @@ from diffusers import FluxPipeline
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from . import arch, flux_arch
+from . import MODELS, arch, flux_arch
 from .flux_model import FluxDoodle
-
-MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 def file_in(folder: Path) -> Path:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .evaluate import PAIRS
 from .flux_checkpoint import PATH, load
 from .flux_measure import ARMS, Measured, measure, wilson
+from .pairs import PAIRS
+from .sheets import grid
 
 FIRST_SEED = 5_000_000
 PLAIN = "no NAG"
@@ -30,8 +31,6 @@ def run(ckpt: Path | None, seeds: int, out: Path) -> dict[str, Any]:
 
 def picture(measured: Measured) -> Any:
     """A labelled grid: a row a pair, up to three pictures an arm."""
-    from .demo import grid
-
     names = [PLAIN, *(arm.name for arm in ARMS)]
     kept = {(of, name or PLAIN): pictures for (of, name), pictures in measured.kept.items()}
     return grid(kept, PAIRS, names, min(len(next(iter(kept.values()))), 3))

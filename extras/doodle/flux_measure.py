@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import detect
-from .evaluate import PAIRS, Pair, Score, noise, score
+from .evaluate import noise
+from .pairs import PAIRS, Pair
 from .scenes import SIZE
+from .scores import Score, score
 
 BATCH = 16
 STEPS = 4

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from . import captions, flux_arch, flux_checkpoint, flux_train, latents, scenes
+from .evaluate import load_models
 from .flux_model import FluxDoodle
 from .state import load_state
 
@@ -22,8 +23,6 @@ class FluxTraining:
     """
 
     def __init__(self, state: Path, base: Path, speed: float = 1.0, scenes_count: int = SCENES, say=print):
-        from .demo import load_models
-
         self.state, self.speed, self.count, self.say = state, speed, scenes_count, say
         state.mkdir(parents=True, exist_ok=True)
         self.vae = flux_arch.build_vae()

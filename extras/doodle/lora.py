@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .evaluate import load_models
 from .export import unet_key
 
 RANK = 32
@@ -57,8 +58,6 @@ def extract(base: nn.Module, student: nn.Module, rank: int = RANK) -> tuple[dict
 
 def write(folder: Path, rank: int = RANK) -> tuple[Path, float]:
     """Make Lora/doodle-student-lora.safetensors from the checkpoints in `folder`; (its path, share of energy)."""
-    from .demo import load_models
-
     base, student = (load_models(folder / f"doodle-{name}.safetensors").unet for name in ("base", "student"))
     tensors, share = extract(base, student, rank)
     path = folder / "Lora" / f"{NAME}.safetensors"

@@ -12,8 +12,9 @@ import numpy as np
 from extras.studio import lora_files, lora_modules
 
 from . import lora
-from .demo import arms, load_models
-from .evaluate import PAIRS, Arm, Models, Pair, draw, evaluate
+from .demo import arms
+from .evaluate import Arm, Models, draw, evaluate, load_models
+from .pairs import PAIRS, Pair
 
 SEEDS = range(9_100_000, 9_100_008)
 PLACE = re.compile(r"\n?<!-- lora -->\n.*?<!-- /lora -->\n", re.DOTALL)

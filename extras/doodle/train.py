@@ -15,12 +15,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import arch, latents, scenes, train_base, train_student, train_vae
+from . import MODELS, arch, latents, scenes, train_base, train_student, train_vae
 from .export import write_checkpoint
 from .state import load_state
 from .text import CompactText
 
-MODELS = Path(__file__).resolve().parents[2] / "models"
 MINUTES = {"vae": 13.0, "refine": 15.0, "base": 52.0, "trajectories": 12.0, "student": 20.0}
 SCENES, TRAJECTORIES = 8000, 6000
 

@@ -3,10 +3,9 @@ seeds."""
 
 import pytest
 
-from extras.doodle import train_vae
+from extras.doodle import MODELS, train_vae
 from extras.doodle.card import SEEDS, measure_student
-from extras.doodle.demo import load_models
-from extras.doodle.train import MODELS
+from extras.doodle.evaluate import load_models
 
 EMPTY = "control: empty negative"
 UNRELATED = ("control: unknown word", "control: object of another scene")

@@ -6,9 +6,10 @@ import pytest
 pytest.importorskip("diffusers")
 
 from extras.doodle import demo, detect, flux_demo
-from extras.doodle.evaluate import PAIRS, Score
 from extras.doodle.flux_checkpoint import load
 from extras.doodle.flux_measure import ARMS, STEPS, draw, measure, wilson
+from extras.doodle.pairs import PAIRS
+from extras.doodle.scores import Score
 
 SEEDS = range(70, 76)
 CROWN, BEARD = PAIRS_USED = tuple(pair for pair in PAIRS if pair.object in ("crown", "beard"))

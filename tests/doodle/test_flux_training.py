@@ -6,12 +6,11 @@ import shutil
 import pytest
 import torch
 
-from extras.doodle import captions, flux_arch, flux_checkpoint, flux_stages, flux_train
+from extras.doodle import MODELS, captions, flux_arch, flux_checkpoint, flux_stages, flux_train
 from extras.doodle.flux_measure import draw
 from extras.doodle.flux_model import FluxDoodle, euler, sigmas
 from extras.doodle.flux_stages import FluxTraining
 from extras.doodle.state import load_state
-from extras.doodle.train import MODELS
 
 
 def silent(*args, **kwargs):

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from extras.doodle import demo, lora, lora_card
-from extras.doodle.evaluate import PAIRS, Arm, draw
+from extras.doodle import MODELS, lora, lora_card
+from extras.doodle.evaluate import BASE, STUDENT, Arm, draw, load_models
+from extras.doodle.pairs import PAIRS
 from extras.studio.lora_files import read
 
 
@@ -20,9 +21,9 @@ def test_full_rank_is_the_whole_change():
 
 
 def test_the_shipped_file_makes_the_base_the_student():
-    path = demo.MODELS / "Lora" / f"{lora.NAME}.safetensors"
+    path = MODELS / "Lora" / f"{lora.NAME}.safetensors"
     assert path.stat().st_size < 6e6 and len(read(path).parts) > 100
-    base, student = demo.load_models(demo.BASE), demo.load_models(demo.STUDENT)
+    base, student = load_models(BASE), load_models(STUDENT)
     pair, arm = PAIRS[0], Arm("no NAG")
     want, plain = (draw(models, pair.prompt, "", [3], arm)[0] for models in (student, base))
     off = lora_card.switch_on(base, path)

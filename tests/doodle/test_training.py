@@ -8,8 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from extras.doodle import arch, latents, scenes, train_student, train_vae
-from extras.doodle.demo import load_models
-from extras.doodle.evaluate import Arm, draw
+from extras.doodle.evaluate import Arm, draw, load_models
 from extras.doodle.sampling import STUDENT_TIMES, alpha_sigma, ddim, grid, to_x0_eps
 from extras.doodle.state import load_state
 from extras.doodle.text import CompactText
