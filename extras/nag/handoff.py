@@ -14,6 +14,11 @@ from .schedule import ranges
 METHOD = "hand-off"
 
 
+def lora_names(text: str) -> list[str]:
+    """The names in ``handoff_lora``: separated by commas, each once, in their order."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
 class HandoffReport(Report):
     """Calls are evaluations of the base model; there is no change to measure."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..fields import SettingsError
-from ..handoff import report_of
+from ..handoff import lora_names, report_of
 from ..report import Report
 from ..settings import Settings
 
@@ -16,7 +16,7 @@ class AdapterHandoff:
 
     def __init__(self, module: Any, settings: Settings):
         self.module, self.steps = module, settings.handoff_steps
-        self.names = list(dict.fromkeys(n.strip() for n in settings.handoff_lora.split(",") if n.strip()))
+        self.names = lora_names(settings.handoff_lora)
         self.cfgs = (settings.handoff_cfg, 1.0)
         self.seen: list[tuple[int, bool]] = []
         self._own: list[tuple[dict[str, float], str, float]] = []  # (a layer's scalings, adapter, its own value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from . import bfl_flux
 from .bfl_flux import BflBlock, BflDouble, BflSingle
 from .blocks import TextStream
 
@@ -45,11 +46,7 @@ def _of_rows(mod: Any, stream: TextStream) -> list[Tensor]:
 
 def blocks(model: Any) -> list[BflBlock]:
     """All blocks in the order they run."""
-    found: list[BflBlock] = [ChromaDouble(i, block) for i, block in enumerate(model.double_blocks)]
-    found += [ChromaSingle(i, block) for i, block in enumerate(model.single_blocks)]
-    if found:
-        found[-1].last = True
-    return found
+    return bfl_flux.blocks(model, ChromaDouble, ChromaSingle)
 
 
 def stream(

@@ -139,10 +139,10 @@ class BflSingle(BflBlock):
         return image
 
 
-def blocks(model: Any) -> list[BflBlock]:
-    """All blocks in the order they run."""
-    found: list[BflBlock] = [BflDouble(i, block) for i, block in enumerate(model.double_blocks)]
-    found += [BflSingle(i, block) for i, block in enumerate(model.single_blocks)]
+def blocks(model: Any, double: type[BflDouble] = BflDouble, single: type[BflSingle] = BflSingle) -> list[BflBlock]:
+    """All blocks in the order they run, each as one of the two classes."""
+    found: list[BflBlock] = [double(i, block) for i, block in enumerate(model.double_blocks)]
+    found += [single(i, block) for i, block in enumerate(model.single_blocks)]
     if found:
         found[-1].last = True
     return found

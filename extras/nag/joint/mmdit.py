@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .blocks import Reader, TextHeads, TextStream, output_as
+from .blocks import Reader, TextHeads, TextStream, output_as, split
 
 PARTS = ("joint_blocks", "x_embedder", "context_embedder", "t_embedder", "final_layer")
 ARGUMENTS = ("x", "t", "y", "context")
@@ -49,11 +49,8 @@ class MMDiTBlock:
     def image_heads(
         self, captured: Mapping[str, Tensor], rows: Tensor | slice, call: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (self._split(captured[name][rows].flatten(2)) for name in "qkv")
+        q, k, v = (split(captured[name][rows].flatten(2), self.heads) for name in "qkv")
         return q, k, v
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         block = self.block.context_block

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...fields import SettingsError
+from ...handoff import lora_names
 from ...settings import Settings
 from .handoff import Handoff
 
@@ -70,6 +71,6 @@ def lora_handoff(p: Any, settings: Settings) -> Handoff:
         raise SettingsError("handoff_lora", text, f"{what}; here, name a hand-off checkpoint")
     if not hasattr(sys.modules.get("networks"), "loaded_networks"):
         raise SettingsError("handoff_lora", text, "nothing where the host's own LoRA extension is switched off")
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = lora_names(text)
     cfgs = (settings.handoff_cfg, p.cfg_scale)
     return LoraHandoff(settings.handoff_steps, cfgs, names=names, share=settings.handoff_steps / p.steps)
