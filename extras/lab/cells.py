@@ -146,7 +146,8 @@ class _Maker:
             "subject": pair.subject,
         }
         if asked is not None and _acts(asked, resolved):
-            self.common["nag"] = _spec_of(asked, resolved, handoff and found[handoff.model].sha256)
+            base = found[handoff.model].sha256 if handoff and handoff.model else None
+            self.common["nag"] = _spec_of(asked, resolved, base)
         else:
             self.nag = None
 
@@ -180,14 +181,14 @@ def _acts(asked: dict[str, Any], resolved: tuple[tuple[float, ...], tuple[float,
     return bool(acts or others or asked["handoff_steps"] or any(f != 1 for f in factor))
 
 
-def _spec_of(asked: dict[str, Any], resolved: Any, handoff: str | None) -> dict[str, Any]:
+def _spec_of(asked: dict[str, Any], resolved: Any, base: str | None) -> dict[str, Any]:
     """The options as the address has them: what differs from the defaults (so that a new option changes no address),
     and the window as what it resolves to."""
     spec = {k: v for k, v in asked.items() if k not in _BESIDE and v != FIELDS[k].default}
     if asked["nag"]:
         spec |= {"strength": list(resolved[0]), "cfg_factor": list(resolved[1])}
-    if handoff:
-        spec["handoff_sha256"] = handoff
+    if base:
+        spec["handoff_sha256"] = base
     if any(asked[f"{m}_scale"] > 0 for m in ("nag_pag", "tpg", "pag")) or asked["three_way_scale"] > 1:
         spec |= {k: asked[k] for k in ("unit", "ramp_steps")}
     return spec
@@ -203,7 +204,7 @@ def _row(name: str, model: Model, arm: Arm | None) -> ArmRow:
     if arm.handoff is not None:
         values |= {"handoff": arm.handoff.steps, "handoff_cfg": arm.handoff.cfg}
         methods.append("hand-off")
-    others = {arm.handoff.model: model} if arm.handoff else {}
+    others = {arm.handoff.model: model} if arm.handoff and arm.handoff.model else {}
     asked = settings_of(arm, Pair(id="-", prompt="-", target="-"), others)
     if asked is not None and arm.nag is not None:
         strength, _ = resolve(model, asked)

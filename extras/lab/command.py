@@ -1,4 +1,4 @@
-"""The `lab` command: run, analyse, report, search, export."""
+"""The `lab` command: check, run, report, analyse, export, search."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ def main(argv: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nagtime.py lab", description="Experiments: draw, measure, analyse, report.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="read a plan, say what it would draw and what it needs; draws nothing")
+    check.add_argument("plan", type=Path)
+    check.add_argument("--url", action="append", metavar="URL", help="of a WebUI: has it what the plan names?")
+    check.set_defaults(work=_check)
 
     run = commands.add_parser("run", help="draw and measure a plan, then write its report; killed, it goes on")
     run.add_argument("plan", type=Path)
@@ -74,6 +79,16 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="of engine ray (default: one a GPU, else one a core)")
     parser.add_argument("--address", metavar="ADDRESS", help="of a Ray cluster (default: one on this machine)")
+
+
+def _check(options: Any) -> int:
+    from . import check, plan
+
+    found = check.check(plan.load(options.plan), options.url)
+    print("\n".join(found.lines))
+    for problem in found.problems:
+        print(f"nagtime lab: {options.plan}: {problem}", file=sys.stderr)
+    return 1 if found.problems else 0
 
 
 def _run(options: Any) -> int:

@@ -18,7 +18,7 @@ from extras.nag.schedule import ranges
 from . import grid, runner
 from .engines import Engine
 from .errors import LabError
-from .plan import Arm, Model, Plan, Seeds
+from .plan import Arm, Model, Plan
 from .progress import Progress
 from .store import Store
 
@@ -106,7 +106,7 @@ class _Trying:
     """Draws and measures one proposal after the other into one folder."""
 
     def __init__(self, plan: Plan, model: str, folder: Path, engine: Engine):
-        seeds = Seeds(first=plan.seeds.first, count=min(plan.search.seeds, plan.seeds.count))
+        seeds = plan.seeds.at_most(plan.search.seeds)
         metrics = list(dict.fromkeys([plan.search.outcome, plan.search.preservation]))
         self.plan = plan.model_copy(update={"seeds": seeds, "metrics": metrics, "hypotheses": []})
         self.model, self.folder, self.engine = model, folder, engine

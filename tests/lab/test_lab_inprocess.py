@@ -77,8 +77,21 @@ def test_what_the_command_cannot_do_is_a_line_and_a_status(tmp_path, capsys):
     assert command.main(["run", str(bad), "--url", "http://127.0.0.1:9"]) == 1
     assert "--url is for --engine webui" in capsys.readouterr().err
     bad.write_text(PLAN.replace("doodle-student", "doodle-sudent"), encoding="utf-8")
+    assert command.main(["check", str(bad)]) == 1
+    assert "'doodle-sudent' is no file" in capsys.readouterr().err
     assert command.main(["run", str(bad), "--out", str(tmp_path / "x")]) == 1
     assert "'doodle-sudent' is no file" in capsys.readouterr().err
+
+
+def test_a_check_says_what_would_be_drawn_and_draws_nothing(tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(PLAN, encoding="utf-8")
+    assert command.main(["check", str(tmp_path / "small.yaml")]) == 0
+    told = capsys.readouterr().out
+    assert "small: prompts 1, targets 1, seeds 2, pictures 10 for 10 places" in told
+    assert "4 steps at 999 749 500 250" in told and "NAG: NAG, steps 1-4 of 4, scale 8, tau 2.5, alpha 0.65" in told
+    assert "H: hand-off, the first 1 on the base at CFG 3, the host's negative: target, CFG 1" in told
+    assert "checkpoint doodle-base: there" in told and "measure.clip: not named, its metrics will be absent" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["small.yaml"]
 
 
 def test_a_checkpoint_by_path_or_name():

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from lab_fake import PLAN, ROOT, Fake
 
 from extras.lab import plan
 from extras.lab.cells import expand, groups
 from extras.lab.errors import PlanError
+
+
+def asks(**changes):
+    """A name and a hypothesis, changed."""
+    asked = {"id": "H", "question": "q", "treatment": "nag", "control": "untreated", "outcome": "ssim", **changes}
+    return f"hypotheses: [{json.dumps(asked)}]\nname: fake"
 
 
 def load(tmp_path, text):
@@ -41,6 +49,17 @@ def spread(tmp_path, text):
         ("prompt: a king", "prompt: a king: x", 7, ["not YAML"]),
         ("name: fake", "name: fake\nname: again", 3, ["name", "twice"]),
         ("name: fake", "name: ../fake", 2, ["name", "../fake"]),
+        ("{first: 100, count: 5}", "[3, 4, 3]", 8, ["seeds", "twice"]),
+        ("{first: 100, count: 5}", "[3, -4]", 8, ["seeds", "-4 is not possible"]),
+        ("role: nag\n", "handoff: {steps: 1}\n", 11, ["arms[0].handoff", "model", "lora"]),
+        ("sweep: {scale: [4, 8]}", "sweep: {cfg: [4, 0]}", 13, ["sweep.cfg", "0 is not possible"]),
+        ("name: fake", "metrics: [deletd]\nname: fake", 2, ["metrics[0]", "'deletd'", "deleted"]),
+        ("name: fake", "margin: {deletd: 0.1}\nname: fake", 2, ["margin.deletd", "'deletd' is no metric"]),
+        ("name: fake", "search: {outcome: q}\nname: fake", 2, ["search.outcome", "'q'"]),
+        ("name: fake", asks(treatment="NAG scale 5"), 2, ["hypotheses[0].treatment", "NAG scale 4"]),
+        ("name: fake", asks(outcome="deletd"), 2, ["hypotheses[0].outcome", "'deletd'"]),
+        ("name: fake", asks(models=["lots"]), 2, ["hypotheses[0].models", "'lots'", "few"]),
+        ("name: fake", asks(preservation="sim"), 2, ["hypotheses[0].preservation", "'sim'", "ssim"]),
     ],
 )
 def test_a_bad_plan_names_line_field_and_what_is_allowed(tmp_path, old, new, line, told):
@@ -72,14 +91,39 @@ def test_a_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "plans").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_plans_that_come_along_can_be_run(path):
     wanted = plan.load(path)
-    assert len(wanted.pairs) >= 16 and wanted.seeds.count >= 20
-    few = wanted.model_copy(update={"seeds": plan.Seeds(first=0, count=1), "pairs": wanted.pairs[:1]})
+    assert len(wanted.pairs) >= 16 and wanted.seeds.count >= (3 if path.stem == "nag-time-sdxl" else 20)
+    few = wanted.model_copy(update={"seeds": wanted.seeds.at_most(1), "pairs": wanted.pairs[:1]})
     found = expand(few, Fake().checkpoint, Fake().versions())
     named = {row.arm for row in found.arms} | {row.role for row in found.arms} | {row.family for row in found.arms}
     for hypothesis in wanted.hypotheses:
         assert {hypothesis.treatment, hypothesis.control} <= named
     cells = [place.cell for place in found.places]
     assert len(set(cells)) == len(cells), "two arms are the same picture"
+
+
+def test_the_studys_plan_has_the_studys_settings():
+    """github.com/llevera/nag-time: nag-time.ipynb, diversity-handoff.ipynb."""
+    wanted = plan.load(ROOT / "plans" / "nag-time-sdxl.yaml")
+    given = {name: (model.steps, model.cfg) for name, model in wanted.models.items()}
+    assert given == {
+        "base": (30, 7), "dmd2": (4, 1.5), "turbo": (4, 1), "lightning": (4, 1), "lcm": (4, 1.5), "hyper": (8, 5),
+        "pcm": (4, 1),
+    }  # fmt: skip
+    assert wanted.seeds.values == [42, 1337, 2025] and len({pair.prompt for pair in wanted.pairs}) == 6
+    arms = {arm.role: arm for arm in wanted.arms}
+    for role, window in (("nag", (0, 0.5)), ("nag-time", (0.17, 0.5))):
+        nag = arms[role].nag
+        assert (nag["scale"], nag["tau"], nag["alpha"], nag["start"], nag["end"]) == (3, 2.5, 0.5, *window)
+    begun = {m: (arm.handoff.steps, arm.handoff.cfg) for arm in wanted.arms if arm.handoff for m in arm.models}
+    assert begun == dict.fromkeys(["dmd2", "turbo", "lightning", "lcm", "hyper", "pcm"], (1, 7))
+    for arm in wanted.arms:
+        assert not (arm.handoff and arm.handoff.lora) or arm.handoff.lora in wanted.models[arm.models[0]].append
+
+
+def test_seeds_may_be_a_list(tmp_path):
+    found = spread(tmp_path, PLAN.replace("{first: 100, count: 5}", "[42, 7, 1337]"))
+    assert sorted({p.seed for p in found.places}) == [7, 42, 1337]
+    assert load(tmp_path, PLAN).seeds.at_most(2).values == [100, 101]
 
 
 def test_windows_of_the_same_steps_are_one_picture(tmp_path):
@@ -148,6 +192,9 @@ def test_handoff_and_cfg_are_arms_of_their_own(tmp_path):
     assert cells["H"].nag["handoff_checkpoint"] == "b" and not cells["H"].nag["nag"]
     assert cells["H"].spec["negative_prompt"] == cells["C cfg 2"].spec["negative_prompt"] == "crown"
     assert cells["C cfg 2"].nag is None and cells["C cfg 2"].spec["cfg"] == 2
+    loras = spread(tmp_path, text.replace("handoff: {model: base,", "handoff: {lora: few-lora,"))
+    lora = next(loras.cells[p.cell] for p in loras.places if p.arm == "H")
+    assert (lora.nag["handoff_lora"], lora.nag["handoff_checkpoint"]) == ("few-lora", "") and lora.id != cells["H"].id
     assert cells["untreated"].spec["negative_prompt"] == "" and cells["NAG scale 4"].spec["negative_prompt"] == ""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from ..errors import PlanError
+from ..metrics import METRICS
 from ..yamlines import read
 from .arms import UNTREATED, Arm, Handoff, settings_of
 from .asking import Hypothesis, Measure, Search
@@ -49,14 +50,38 @@ class Plan(Part):
         for model in self.models:
             _no_twins("arms", f" among those of {model}", [arm.name for arm in self.arms_of(model)])
         for number, arm in enumerate(self.arms):
-            for model in [*arm.models, *([arm.handoff.model] if arm.handoff else [])]:
-                if model not in self.models:
-                    known = ", ".join(self.models)
-                    raise At(f"{arm.name!r} names the model {model!r}; there are: {known}", "arms", number)
+            base = arm.handoff.model if arm.handoff else ""
+            self._check_models([*arm.models, *([base] if base else [])], "arms", number)
         for outcome, value in self.margin.items():
+            _check_metric(outcome, "margin", outcome)
             if value < 0:
                 raise At(f"{value} is not possible, allowed: 0 or more", "margin", outcome)
         return self
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Plan:
+        for number, metric in enumerate(self.metrics):
+            _check_metric(metric, "metrics", number)
+        for field in ("outcome", "preservation"):
+            _check_metric(getattr(self.search, field), "search", field)
+        for number, hypothesis in enumerate(self.hypotheses):
+            here = ("hypotheses", number)
+            _check_metric(hypothesis.outcome, *here, "outcome")
+            if hypothesis.preservation:
+                _check_metric(hypothesis.preservation, *here, "preservation")
+            self._check_models(hypothesis.models, *here, "models")
+            arms = [arm for model in hypothesis.models or self.models for arm in self.arms_of(model)]
+            names = (name for arm in arms for name in (arm.role, arm.family, arm.name) if name)
+            known = dict.fromkeys([UNTREATED, *names])
+            for side in ("treatment", "control"):
+                if (name := getattr(hypothesis, side)) not in known:
+                    raise At(f"{name!r} is no arm, family or role; there are: {', '.join(known)}", *here, side)
+        return self
+
+    def _check_models(self, names: list[str], *place: str | int) -> None:
+        for name in names:
+            if name not in self.models:
+                raise At(f"{name!r} is no model of this plan; there are: {', '.join(self.models)}", *place)
 
     def all_arms(self) -> list[Arm]:
         """Every arm, sweeps spread out."""
@@ -65,6 +90,11 @@ class Plan(Part):
     def arms_of(self, model: str) -> list[Arm]:
         """Those that are drawn with a model."""
         return [arm for arm in self.all_arms() if not arm.models or model in arm.models]
+
+
+def _check_metric(name: str, *place: str | int) -> None:
+    if name not in METRICS:
+        raise At(f"{name!r} is no metric; there are: {', '.join(METRICS)}", *place)
 
 
 def _no_twins(part: str, where: str, names: list[str]) -> None:

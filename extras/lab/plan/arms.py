@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from extras.nag.fields import FIELDS, SettingsError, check_values
 
@@ -28,16 +28,25 @@ SWEEPS = {
     "alpha": "alpha",
     "layers": "layers",
 }
+_SWEPT = {"steps": "handoff"}
 _ELSEWHERE = ("enabled", "negative", "map", "skip_uncond", "hires", *(n for n in FIELDS if n.startswith("handoff_")))
 _NAME = re.compile(r"[^\x00-\x1f/\\]{1,80}")
 
 
 class Handoff(Part):
-    """The first ``steps`` on another model of the plan, at its own CFG."""
+    """The first ``steps`` on another model of the plan, at its own CFG; or, for a student that is a LoRA in the
+    model's ``append``, on the same model with that ``lora`` off."""
 
-    model: str
+    model: str = ""
+    lora: str = Field(default="", max_length=500)
     steps: int = Field(default=1, ge=1, le=50)
     cfg: float = Field(default=7.0, ge=1, le=30)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Handoff:
+        if bool(self.model) == bool(self.lora):
+            raise ValueError("give it model, the name of a model of this plan, or lora, one of the two")
+        return self
 
 
 class Arm(Part):
@@ -115,6 +124,10 @@ class Arm(Part):
             field = error.field
             key = next((k for k in self.sweep if SWEEPS.get(k, k) == field or (k == "window" and field in SWEEPS)), "")
             raise At(str(error), "sweep", key) from None
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            field = str(wrong["loc"][-1])
+            raise At(f"{wrong['input']!r} is not possible: {wrong['msg']}", "sweep", _SWEPT.get(field, field)) from None
         return self
 
     def _check_sweep(self, key: str, values: list[Any]) -> None:
@@ -144,7 +157,8 @@ def settings_of(arm: Arm, pair: Pair, models: dict[str, Model]) -> dict[str, Any
     if arm.handoff is not None:
         values |= {
             "handoff_steps": arm.handoff.steps,
-            "handoff_checkpoint": models[arm.handoff.model].checkpoint,
+            "handoff_checkpoint": models[arm.handoff.model].checkpoint if arm.handoff.model else "",
+            "handoff_lora": arm.handoff.lora,
             "handoff_cfg": arm.handoff.cfg,
         }
     return check_values(values)

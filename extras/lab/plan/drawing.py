@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
 
 from .part import Part
 
@@ -41,15 +43,32 @@ class Pair(Part):
         return self.negative or self.target
 
 
-class Seeds(Part):
-    """``count`` seeds from ``first`` on."""
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
-    first: int = Field(ge=0, le=2**32 - 1)
+
+class Seeds(Part):
+    """``count`` seeds from ``first`` on; or, in a plan ``seeds: [42, 1337]``, those of ``these``."""
+
+    first: Seed = 0
     count: int = Field(ge=1, le=100_000)
+    these: tuple[Seed, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, given: Any) -> Any:
+        if not isinstance(given, list):
+            return given
+        if len(set(map(repr, given))) < len(given):
+            raise ValueError("a seed stands there twice")
+        return {"these": given, "count": len(given)}
 
     @property
     def values(self) -> list[int]:
-        return list(range(self.first, self.first + self.count))
+        return list(self.these) or list(range(self.first, self.first + self.count))
+
+    def at_most(self, count: int) -> Seeds:
+        """The first of them."""
+        return Seeds.model_validate(self.values[:count])
 
 
 def negative_of(text: str, pair: Pair) -> str:
