@@ -338,6 +338,12 @@ _TABLE = (
         "NAG together",
         "TPG, PAG, three-way in the host's own call: faster for small pictures, more memory.",
     ),
+    _switch(
+        "own_image",
+        "Own image copy",
+        "NAG own image",
+        "Flux, Chroma: in single blocks the negative has an image copy of its own, as published; slower.",
+    ),
 )
 GROUPS = {  # group -> its title in the panel, in the panel's order
     "nag": "Strength",

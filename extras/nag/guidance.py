@@ -29,6 +29,7 @@ from .settings import Settings
 from .taps import remove_leftovers
 
 ALL_OFF = "every method is switched off"
+NO_SINGLE_BLOCK = "own image copy: changes nothing here, no single block of Flux or Chroma is guided by NAG"
 
 
 class Guidance:
@@ -43,6 +44,9 @@ class Guidance:
         self.leftovers = remove_leftovers(model)
         self.parts: list[Part] = parts_of(settings, model, strict)
         self.warnings: list[str] = [] if self.parts else [ALL_OFF]
+        guided = [layer.notation for part in self.parts if part.method == NAG for layer in part.layers]
+        if settings.own_image and guided and not any(notation.startswith("s") for notation in guided):
+            self.warnings.append(NO_SINGLE_BLOCK)
         self.runs = [part for part in self.parts if isinstance(part, (Run, JointRun))]
         predictions = [part for part in self.parts if isinstance(part, Prediction)]
         denoiser = find_denoiser(model) if predictions else model

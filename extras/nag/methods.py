@@ -42,7 +42,7 @@ def joint_parts(settings: Settings, transformer: Transformer, layers: list[Layer
     if settings.nag:
         where = select(layers, settings.layers, "joint")
         rule = (settings.scale, settings.tau, settings.alpha)
-        source = TextSource(transformer)
+        source = TextSource(transformer, settings.own_image)
         window, rest = settings.schedule(), (rule, settings.scale, strict, settings.adaptive)
         parts.append(JointRun(NAG, window, transformer, where, source, *rest))
     if settings.nag_pag_scale > 0:

@@ -78,6 +78,7 @@ class Settings:
     handoff_cfg: float = 7.0
     adaptive: float = 0.0
     together: bool = False
+    own_image: bool = False
 
     def __post_init__(self) -> None:
         for name, value in check_values({f.name: getattr(self, f.name) for f in fields(self)}).items():

@@ -33,10 +33,10 @@ def flux():
 
 
 def run(model, inputs, values, negative=None, pooled=None, own_image=True):
+    values = {**values, "own_image": own_image and negative is not None}
     with Guidance(Settings.parse(values), model, strict=True) as guidance, torch.no_grad():
         guidance.begin([999, 499])
         if negative is not None:
-            guidance.runs[0].source.own_image = own_image
             guidance.set_negative(list(negative), pooled=list(pooled))
         guidance.step_at(999)
         guidance.call([(0, 0), (1, 1)])

@@ -10,6 +10,7 @@ from nag_guided import ONE, doubled, forward, wide
 from nag_guided import settings as options
 from nag_runs import latents, text
 
+from extras.nag.guidance import NO_SINGLE_BLOCK
 from extras.nag.predictions.tokens import mix, permutation
 
 METHODS = ("NAG", "NAG-PAG", "TPG", "PAG", "three-way")
@@ -114,6 +115,15 @@ def test_the_modes_of_tpg(exact, mode):
 def test_without_any_method_nothing_changes(exact):
     (report,) = compare(exact, [], 6.0).values()
     assert report.warnings == ["every method is switched off"] and not report.acted
+
+
+def test_a_unet_has_no_use_for_an_image_copy_and_says_so(sd1):
+    unet, negatives = nag_tiny.Callable(sd1), text(77, 77, seed=8)
+    x, context = latents(2), text(77, 77)
+    plain, _ = forward(unet, x, context, negatives, options("NAG"))
+    copied, reports = forward(unet, x, context, negatives, options("NAG", own_image=True))
+    assert torch.equal(copied, plain) and reports["NAG"].warnings == [NO_SINGLE_BLOCK]
+    assert not forward(unet, x, context, None, options("PAG", own_image=True))[1]["PAG"].warnings
 
 
 @pytest.mark.parametrize("method", METHODS)
