@@ -113,4 +113,5 @@ def job(seed: int, samplers, schedulers, checkpoints, names) -> tuple[dict, dict
     """(fields, options of NAG Time or None, fault or None)."""
     rng = random.Random(seed)
     made = fields(rng, list(samplers), list(schedulers), list(checkpoints))
-    return made, nag_settings(rng, made["batch_size"] * made["n_iter"]), fault(rng, list(names))
+    settings = nag_settings(rng, made["batch_size"] * made["n_iter"])
+    return made, settings, fault(random.Random(f"fault {seed}"), list(names))

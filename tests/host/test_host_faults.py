@@ -99,7 +99,10 @@ def test_random_jobs(injected, names, note):
             hosts_own = bool(fault) and fault["where"] in ("model", "vae", "nan") and seen["happened"]
             assert hosts_own or isinstance(attempt(injected, None, None, **fields), Refused), f"{case}: {drawn}"
         else:
-            guided += any(report["calls"] for report in drawn.reports.values())
+            acted = any(report["calls"] for report in drawn.reports.values())
+            guided += acted
+            if nag is not None and not acted and not seen["happened"]:
+                assert drawn.error or drawn.warning, f"nothing was guided, and nothing is said of it: {case}"
             if seen["happened"] and fault["where"] == "ours":
                 assert "a fault of ours" in str(drawn.params), case
         assert injected.restored(), f"the plain picture is another one after {case}"

@@ -158,9 +158,7 @@ class LdmUNet(nn.Module):
             self.input_blocks.extend(LdmStage(*stage(width, depth)) for _ in range(2))
             if level + 1 < len(depths):
                 self.input_blocks.append(LdmStage(Downsample(width)))
-        self.middle_block = LdmStage(
-            LdmRes(width, width), LdmTransformer(width, middle), LdmRes(width, width)
-        )
+        self.middle_block = LdmStage(LdmRes(width, width), LdmTransformer(width, middle), LdmRes(width, width))
         self.output_blocks = nn.ModuleList()
         for level, depth in reversed(list(enumerate(depths))):
             for i in range(3):

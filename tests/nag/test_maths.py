@@ -52,9 +52,7 @@ def test_equals_the_float64_reference(z, scale, tau, alpha):
 def test_float64_stays_float64(z, scale, tau, alpha):
     out = normalized_guidance(*z, scale, tau, alpha)
     assert out.dtype == torch.float64
-    torch.testing.assert_close(
-        out, reference(*z, scale, tau, alpha), rtol=1e-10, atol=1e-10 * z[0].abs().amax().item()
-    )
+    torch.testing.assert_close(out, reference(*z, scale, tau, alpha), rtol=1e-10, atol=1e-10 * z[0].abs().amax().item())
 
 
 @given(features(torch.bfloat16), SCALES, TAUS, ALPHAS)
@@ -100,9 +98,7 @@ def test_rows_are_independent(z, scale, tau, alpha, random):
     order = list(range(len(z[0])))
     random.shuffle(order)
     assert torch.equal(normalized_guidance(z[0][order], z[1][order], scale, tau, alpha), out[order])
-    single = torch.cat(
-        [normalized_guidance(p[None], n[None], scale, tau, alpha) for p, n in zip(*z, strict=True)]
-    )
+    single = torch.cat([normalized_guidance(p[None], n[None], scale, tau, alpha) for p, n in zip(*z, strict=True)])
     torch.testing.assert_close(single, out, rtol=1e-6, atol=0)
 
 

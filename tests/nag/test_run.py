@@ -20,9 +20,7 @@ def test_equals_duplicating_the_batch(sd1, free, tokens, settings):
     negatives = text(*[tokens] * n, seed=7)
     rows = each(n, first=n if free else 0)
     out, report = guided(unet, x, context, negatives, rows, settings)
-    want = nag_reference.guided_reference(
-        sd1, x, 749, context, [row for row, _ in rows], list(negatives), settings
-    )
+    want = nag_reference.guided_reference(sd1, x, 749, context, [row for row, _ in rows], list(negatives), settings)
     torch.testing.assert_close(out, want, rtol=1e-4, atol=1e-5)
     assert report.calls == 16 and report.mean_change > 0.01
     plain = unet(x, 749, context)
@@ -57,10 +55,7 @@ def test_hosts_that_call_the_members_of_to_out_are_guided_too():
 def test_strength_scales_the_effect(unet):
     x, context, negative = latents(1), text(77), text(77, seed=8)
     plain = unet(x, 749, context)
-    moved = [
-        (guided(unet, x, context, negative, each(1), strength=s)[0] - plain).abs().sum()
-        for s in (0.25, 0.5, 1.0)
-    ]
+    moved = [(guided(unet, x, context, negative, each(1), strength=s)[0] - plain).abs().sum() for s in (0.25, 0.5, 1.0)]
     assert 0 < moved[0] < moved[1] < moved[2]
     half, _ = guided(unet, x, context, negative, each(1), Settings(scale=5), strength=0.5)
     same, _ = guided(unet, x, context, negative, each(1), Settings(scale=3), strength=1.0)
@@ -130,9 +125,7 @@ def test_row_order_does_not_matter(unet):
     x, context, negatives = latents(3), text(77, 77, 77), text(77, 154, 77, seed=8)
     out, _ = guided(unet, x, context, negatives, each(3))
     order = [2, 0, 1]
-    other, _ = guided(
-        unet, x[order], context[order], negatives, [(i, image) for i, image in enumerate(order)]
-    )
+    other, _ = guided(unet, x[order], context[order], negatives, [(i, image) for i, image in enumerate(order)])
     torch.testing.assert_close(other, out[order], rtol=1e-4, atol=1e-5)
 
 

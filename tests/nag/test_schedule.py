@@ -113,9 +113,7 @@ def test_no_ramp_is_full_strength_at_once(ramp):
 
 
 def test_ramp_longer_than_the_window_never_reaches_full():
-    assert Schedule(0, 0.5, ramp_steps=6).resolve(TRAILING4).strength == pytest.approx(
-        (1 / 6, 2 / 6, 3 / 6, 0)
-    )
+    assert Schedule(0, 0.5, ramp_steps=6).resolve(TRAILING4).strength == pytest.approx((1 / 6, 2 / 6, 3 / 6, 0))
 
 
 def test_cooldown_begins_strictly_after_the_last_guided_step():
@@ -131,9 +129,7 @@ def test_no_step_is_both_guided_and_cooling(start, end, cooldown, ramp, steps):
     assert not set(resolved.guided_steps) & set(resolved.cooldown_steps)
     assert all(0 <= s <= 1 for s in resolved.strength)
     assert len(resolved.strength) == len(resolved.cfg_factor) == steps
-    assert [resolved.strength_at(t) for t in times] == list(
-        zip(resolved.strength, resolved.cfg_factor, strict=True)
-    )
+    assert [resolved.strength_at(t) for t in times] == list(zip(resolved.strength, resolved.cfg_factor, strict=True))
     if resolved.cooldown_steps and resolved.guided_steps:
         assert resolved.cooldown_steps[0] > resolved.guided_steps[-1]
     assert bool(resolved.warnings) == (not resolved.guided_steps)

@@ -75,9 +75,7 @@ def test_model_calls_of_k_samplers_follow_the_window_by_time(name, grid):
         progress = max(0, (998 - t) / 999)
         assert (strength > 0) == (bool(resolved.guided_steps) and 0.17 <= progress < 0.5)
     at_steps = [t for t in calls if min(abs(t - x) for x in times) < 1e-3]
-    assert {resolved.step_at(t) for t in at_steps if resolved.strength_at(t)[0] > 0} == set(
-        resolved.guided_steps
-    )
+    assert {resolved.step_at(t) for t in at_steps if resolved.strength_at(t)[0] > 0} == set(resolved.guided_steps)
     if name == "sample_heun":
         assert len(calls) == 2 * 6 - 1
         assert [resolved.step_at(t) for t in calls] == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]

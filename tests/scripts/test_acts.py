@@ -63,6 +63,20 @@ def test_hires_passes(draw, mode, passes):
     assert all(r["calls"] for r in guided.reports.values()) and len(guided.reports) == passes
 
 
+def test_a_picture_without_the_pass_that_was_chosen_says_so(draw):
+    drawn = draw({**GLASSES, "hires": "second"})
+    assert drawn.same(draw()) and "no pass was guided: 'Hires passes' is set to 'second'" in drawn.comments
+
+
+def test_a_pass_without_a_step_is_told_and_harms_nothing(draw):
+    """A1111's timesteps samplers take none where the strength is low for the number of steps."""
+    fields = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Latent", "hr_second_pass_steps": 1, "steps": 2}
+    drawn = draw(GLASSES, sampler_name="DDIM", denoising_strength=0.3, **fields)
+    assert "takes no step in a pass" in drawn.comments and drawn.reports["picture"]["calls"]
+    assert not drawn.report["error"]
+    assert not drawn.same(draw(sampler_name="DDIM", denoising_strength=0.3, **fields))
+
+
 def test_img2img(draw):
     from PIL import Image
 

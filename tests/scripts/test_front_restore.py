@@ -138,9 +138,9 @@ def test_another_model_in_between(draw, plain, engine, front_models):
 
 def test_a_job_that_never_ended_is_undone_by_the_next(draw, plain, engine, monkeypatch):
     """Even where a host forgets to close the job, the next one finds a clean model."""
-    from extras.nag.hosts.webui import session
+    from extras.nag.hosts.webui import jobs, session
 
-    monkeypatch.setattr(session, "watch_close", lambda p, then: None)
+    monkeypatch.setattr(jobs, "watch_close", lambda p, then: None)
     monkeypatch.setattr(session.Session, "_end_pass", lambda self: None)
     handle = engine.model.model.register_forward_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -3,8 +3,9 @@ that all of them have. What differs between them is in a1111.py and forge.py."""
 
 from .handoff import prepare as prepare_handoff
 from .handoff import set_cfg
+from .jobs import end_all, on_cfg_after_cfg, on_cfg_denoiser, session_of, start
 from .names import names_in_use
-from .session import Session, end_all, on_cfg_after_cfg, on_cfg_denoiser, session_of, start
+from .session import Session
 
 __all__ = [
     "Session",

@@ -20,53 +20,14 @@ from ...methods import NAG
 from ...report import Report, combine
 from ...settings import FIELDS, Settings
 from ...taps import remove_leftovers
-from .closing import attempt, watch_close
+from .closing import attempt
 from .families import Family, family_of
 from .grid import Grid, grid_of_call
 from .handoff import METHOD, handoff_of, set_cfg
 from .negative import NegativeEncoder, is_blank, prepare_text
 from .others import Others
 
-_ATTRIBUTE = "nag_time_session"
-_open: list[Session] = []
 F = TypeVar("F", bound=Callable[..., None])
-
-
-def start(p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]) -> Session:
-    """Begin guidance of the job ``p``; ``on_end`` is called once, when it is over by whatever way."""
-    session = Session(p, settings, negatives, on_end)
-    setattr(p, _ATTRIBUTE, session)
-    _open.append(session)
-    watch_close(p, session.end)
-    return session
-
-
-def session_of(p: Any) -> Session | None:
-    """The session of a job, or None where guidance is off."""
-    return getattr(p, _ATTRIBUTE, None)
-
-
-def end_all(p: Any = None) -> None:
-    """Undo whatever an earlier job has left, and forget that of ``p`` (X/Y/Z copies a job with its session)."""
-    for session in list(_open):
-        session.end()
-    if p is not None and session_of(p) is not None:
-        setattr(p, _ATTRIBUTE, None)
-
-
-def on_cfg_denoiser(params: Any) -> None:
-    """The host's callback before each evaluation of the sampler."""
-    session = session_of(getattr(params.denoiser, "p", None))
-    if session is not None:
-        session.evaluate(params)
-
-
-def on_cfg_after_cfg(params: Any) -> None:
-    """The host's callback after CFG."""
-    for session in list(_open):
-        error = attempt(session.restore_cfg)
-        if error is not None:
-            session.fail(error)
 
 
 def _caught(method: F) -> F:
@@ -134,7 +95,10 @@ class Session:
             try:
                 return function(*args, **kwargs)
             finally:
-                self._end_pass()
+                try:
+                    self._end_pass()
+                except Exception as error:  # cannot be, as everything in it is caught; nothing must stay behind
+                    self.fail(error)
 
         sampler.func = sample
 
@@ -175,7 +139,10 @@ class Session:
     def _begin_pass(self, sampler: Any, arguments: Mapping[str, Any]) -> None:
         """The sampler is about to walk its grid."""
         self._grid = grid_of_call(sampler, arguments, self.p.steps)
-        if self._run is not None:
+        if not self._grid.times:
+            self._close_run(told=False)
+            self._warn("the sampler takes no step in a pass: its strength is too low for its number of steps")
+        elif self._run is not None:
             self._run.begin(self._grid.times, self._grid.sigmas)
 
     def _end_pass(self) -> None:
@@ -327,8 +294,6 @@ class Session:
     def end(self) -> None:
         """The job is over, or never will be. Any number of times; never raises."""
         self._end_pass()
-        if self in _open:
-            _open.remove(self)
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             attempt(lambda: on_end(self))
@@ -340,6 +305,8 @@ class Session:
             result = {name: report for name, report in result.items() if report.warnings != [ALL_OFF]}
             result[METHOD] = self._handoff.report(self.p.steps)
         first = next(iter(result.values()))
+        if not self.reports and self.settings.hires != "both" and self.error is None:
+            self._warn(f"no pass was guided: '{FIELDS['hires'].label}' is set to '{self.settings.hires}'")
         first.warnings += [w for w in self.warnings if w not in first.warnings]
         first.error = first.error or self.error
         return result
