@@ -17,6 +17,7 @@ FIRST_PROMPT = "a nerd on a pink background"
 FIRST_SEED = 1
 """A number, not -1: the second press of Generate shows what the changed setting did, not another throw of the dice."""
 
+NARROW = {"min_width": 140}  # two in a row
 RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill")
 
 
@@ -45,6 +46,18 @@ class Tab:
         script_callbacks.after_component_callback(component, **options)
         self.runner.after_component(component, **options)
         return component
+
+    def slider(
+        self, field: str, elem_id: str, label: str, span: tuple[float, float, float], value: Any, **options: Any
+    ) -> None:
+        """The slider of a job option. ``span``: lowest, highest, step."""
+        low, high, step = span
+        options = {"label": label, "minimum": low, "maximum": high, "step": step, "value": value} | options
+        self.fields[field] = self.make(gr.Slider, elem_id, **options)
+
+    def denoising(self, value: float, **options: Any) -> None:
+        """How much a second pass, or a picture's redrawing, changes."""
+        self.slider("denoising_strength", "denoising_strength", "Denoising strength", (0, 1, 0.01), value, **options)
 
 
 @contextmanager
@@ -91,7 +104,7 @@ def _open_panel(tab: Tab, first: dict[str, Any]) -> None:
             told.value = control.value
     negative = next((c for c in tab.script_inputs if isinstance(c, gr.Textbox)), None)
     if negative is not None:
-        negative.input(
+        negative.change(  # gradio's "input" misses the first one: a text pasted in one go
             lambda text: True if text.strip() else gr.skip(),
             [negative],
             [switch],
@@ -151,16 +164,7 @@ def _source_picture(tab: Tab) -> None:
             value=RESIZE_MODES[0],
             scale=3,
         )
-        f["denoising_strength"] = tab.make(
-            gr.Slider,
-            "denoising_strength",
-            label="Denoising strength",
-            minimum=0,
-            maximum=1,
-            step=0.01,
-            value=0.75,
-            scale=2,
-        )
+        tab.denoising(0.75, scale=2)
 
 
 def _settings(tab: Tab, defaults: dict[str, Any], engine: Any) -> None:
@@ -172,7 +176,7 @@ def _settings(tab: Tab, defaults: dict[str, Any], engine: Any) -> None:
             label="Sampling method",
             value=defaults["sampler_name"],
             choices=engine.sampler_names(),
-            min_width=140,
+            **NARROW,
         )
         f["scheduler"] = tab.make(
             gr.Dropdown,
@@ -180,50 +184,17 @@ def _settings(tab: Tab, defaults: dict[str, Any], engine: Any) -> None:
             label="Schedule type",
             value=defaults["scheduler"],
             choices=engine.scheduler_names(),
-            min_width=140,
+            **NARROW,
         )
     with gr.Row():
-        f["steps"] = tab.make(
-            gr.Slider,
-            "steps",
-            label="Sampling steps",
-            minimum=1,
-            maximum=150,
-            step=1,
-            value=defaults["steps"],
-            min_width=140,
-        )
-        f["cfg_scale"] = tab.make(
-            gr.Slider,
-            "cfg_scale",
-            label="CFG scale",
-            minimum=1,
-            maximum=30,
-            step=0.1,
-            value=defaults["cfg_scale"],
-            min_width=140,
-        )
+        tab.slider("steps", "steps", "Sampling steps", (1, 150, 1), defaults["steps"], **NARROW)
+        tab.slider("cfg_scale", "cfg_scale", "CFG scale", (1, 30, 0.1), defaults["cfg_scale"], **NARROW)
     with gr.Row():
-        f["width"] = tab.make(
-            gr.Slider, "width", label="Width", minimum=64, maximum=2048, step=8, value=defaults["width"], min_width=140
-        )
-        f["height"] = tab.make(
-            gr.Slider,
-            "height",
-            label="Height",
-            minimum=64,
-            maximum=2048,
-            step=8,
-            value=defaults["height"],
-            min_width=140,
-        )
+        tab.slider("width", "width", "Width", (64, 2048, 8), defaults["width"], **NARROW)
+        tab.slider("height", "height", "Height", (64, 2048, 8), defaults["height"], **NARROW)
     with gr.Row():
-        f["n_iter"] = tab.make(
-            gr.Slider, "batch_count", label="Batch count", minimum=1, maximum=100, step=1, value=1, min_width=140
-        )
-        f["batch_size"] = tab.make(
-            gr.Slider, "batch_size", label="Batch size", minimum=1, maximum=64, step=1, value=1, min_width=140
-        )
+        tab.slider("n_iter", "batch_count", "Batch count", (1, 100, 1), 1, **NARROW)
+        tab.slider("batch_size", "batch_size", "Batch size", (1, 64, 1), 1, **NARROW)
     with gr.Row(elem_id=f"{tab.name}_seed_row", elem_classes="studio-seed"):
         f["seed"] = tab.make(
             gr.Number,
@@ -255,32 +226,13 @@ def _hires(tab: Tab, engine: Any) -> None:
                 label="Upscaler",
                 value=shared.latent_upscale_default_mode,
                 choices=engine.upscaler_names(),
-                min_width=140,
+                **NARROW,
             )
-            f["hr_second_pass_steps"] = tab.make(
-                gr.Slider,
-                "hires_steps",
-                label="Hires steps (0: as the first pass)",
-                minimum=0,
-                maximum=150,
-                step=1,
-                value=0,
-                min_width=140,
-            )
+            label = "Hires steps (0: as the first pass)"
+            tab.slider("hr_second_pass_steps", "hires_steps", label, (0, 150, 1), 0, **NARROW)
         with gr.Row():
-            f["hr_scale"] = tab.make(
-                gr.Slider, "hr_scale", label="Upscale by", minimum=1, maximum=4, step=0.05, value=2, min_width=140
-            )
-            f["denoising_strength"] = tab.make(
-                gr.Slider,
-                "denoising_strength",
-                label="Denoising strength",
-                minimum=0,
-                maximum=1,
-                step=0.01,
-                value=0.7,
-                min_width=140,
-            )
+            tab.slider("hr_scale", "hr_scale", "Upscale by", (1, 4, 0.05), 2, **NARROW)
+            tab.denoising(0.7, **NARROW)
 
 
 def _results(tab: Tab) -> None:
