@@ -1,6 +1,7 @@
 """NAG Time's front door in a WebUI: wiring only. What it wires lives in extras/nag."""
 
 # Everything is imported here: the extension's root is on sys.path only while this file is loaded.
+from extras.lab.tab import lab_tab
 from extras.nag.hosts import webui
 from extras.nag.hosts.webui.grid import preview_grid
 from extras.nag.hosts.webui.loaded import loaded_layers
@@ -58,4 +59,5 @@ script_callbacks.on_cfg_denoiser(webui.on_cfg_denoiser)
 script_callbacks.on_cfg_after_cfg(webui.on_cfg_after_cfg)
 script_callbacks.on_before_ui(add_axes)
 script_callbacks.on_ui_settings(add_options)
+script_callbacks.on_ui_tabs(lab_tab)
 script_callbacks.on_app_started(lambda demo, app: add_routes(app, loaded_layers))

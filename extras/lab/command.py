@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("plan", type=Path)
     run.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {OUTPUTS}/<name of the plan>")
     run.add_argument("--no-report", action="store_true", help="only draw and measure")
+    run.add_argument("--live", type=Path, metavar="FILE", help="keep there, as JSON, what a page shows of the run")
     _add_engine(run)
     run.set_defaults(work=_run)
 
@@ -66,7 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--out", type=Path, metavar="FOLDER")
     _add_engine(search)
     search.set_defaults(work=_search)
+    _add_compare(commands)
     return parser
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser("engines", help="draw one small plan with each engine: how fast, and the same pixels?")
+    parser.add_argument("plan", type=Path, nargs="?", help="default: 40 pictures of the small models")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"a new one; default: {OUTPUTS}/engines-<time>")
+    parser.add_argument("--url", action="append", metavar="URL", help="of a WebUI or Studio, each an engine of its own")
+    parser.add_argument("--workers", type=int, metavar="N", help="of engine ray (default: one a GPU, else one a core)")
+    parser.add_argument("--kill", type=int, default=0, metavar="N", help="workers of ray to kill while they draw")
+    parser.set_defaults(work=_compare)
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
@@ -92,23 +104,46 @@ def _check(options: Any) -> int:
 
 
 def _run(options: Any) -> int:
-    from . import plan, runner
-    from .progress import Line
+    from . import plan
+    from .live import View
 
-    wanted = plan.load(options.plan)
-    folder = options.out or OUTPUTS / wanted.name
-    engine = make_engine(options.engine or wanted.engine, options.url, options.workers, options.address)
-    text = options.plan.read_text(encoding="utf-8")
+    view = View(options.out or OUTPUTS, options.live)
     try:
-        outcome = runner.run(wanted, text, folder, engine, show=Line(), command=runner.command_line())
+        wanted = plan.load(options.plan)
+        view.folder = folder = options.out or OUTPUTS / wanted.name
+        outcome = _drawn(options, wanted, folder, view)
+        print(outcome.summary())
+        for error in outcome.errors[:10]:
+            print(f"  failed: {error}", file=sys.stderr)
+        report = None if options.no_report else _written(folder)
+    except LabError as error:
+        view.end(str(error), "error")
+        raise
+    if report is not None:
+        print(f"report: {report}")
+    view.end("; ".join([outcome.summary(), *outcome.errors[:3]]), "error" if outcome.errors else "note", report)
+    return 1 if outcome.failed else 0
+
+
+def _drawn(options: Any, wanted: Any, folder: Path, view: Any) -> Any:
+    from . import runner
+    from .progress import Line, Progress
+
+    engine = make_engine(options.engine or wanted.engine, options.url, options.workers, options.address)
+    text, line = options.plan.read_text(encoding="utf-8"), Line()
+
+    def show(progress: Progress) -> None:
+        line(progress)
+        view.show(progress)
+
+    def between(store: Any) -> None:
+        if options.live:
+            view.between(store, wanted)
+
+    try:
+        return runner.run(wanted, text, folder, engine, show=show, between=between, command=runner.command_line())
     finally:
         engine.close()
-    print(outcome.summary())
-    for error in outcome.errors[:10]:
-        print(f"  failed: {error}", file=sys.stderr)
-    if not options.no_report:
-        print(f"report: {_written(folder)}")
-    return 1 if outcome.failed else 0
 
 
 def _report(options: Any) -> int:
@@ -149,6 +184,25 @@ def _search(options: Any) -> int:
         engine.close()
     print(found.text())
     return 0
+
+
+def _compare(options: Any) -> int:
+    import time
+
+    from . import plan
+    from .engines import compare
+
+    path = options.plan or compare.PLAN
+    out = options.out or OUTPUTS / time.strftime("engines-%Y%m%d-%H%M%S")
+    if out.exists():
+        raise LabError(f"{out} is there already; name a new folder, or what is kept there would count as drawn at once")
+    kinds: list[tuple[str, Any]] = [("inprocess", lambda: make_engine("inprocess", None, None, None))]
+    kinds.append(("ray", lambda: make_engine("ray", None, options.workers, None)))
+    for number, url in enumerate(options.url or [], 1):
+        kinds.append((f"webui-{number}", lambda url=url: make_engine("webui", [url], None, None)))
+    found = compare.compare(plan.load(path), path.read_text(encoding="utf-8"), out, kinds, options.kill)
+    print(compare.table(found))
+    return 1 if any(each.failed for each in found) else 0
 
 
 def make_engine(name: str, urls: list[str] | None, workers: int | None, address: str | None) -> Any:

@@ -1,186 +1,125 @@
-"""The tab "Lab" of the Studio's page: choose a plan, run it, watch the bar, the table and the plot, take the report."""
+"""The tab "Lab", of the Studio and of any WebUI: choose a plan, run it, watch the bar, the table and the plot, take the
+report. Alike in gradio 3.41, 4 and 6: our script (javascript/nag_lab.js) asks for a look while something runs."""
 
 from __future__ import annotations
 
-import html
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+import shutil
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
-from .errors import LabError
-from .progress import Progress, clock
-from .store import Store
-from .tab_plot import Dot, svg
+from extras.nag.ui.controls import HIDDEN, QUIET, passing
+from extras.nag.ui.markup import Value, note
+
+from .runs_apart import RunsApart
+from .tab_words import bar
 
 PLANS = Path(__file__).resolve().parents[2] / "plans"
-EVERY = 4.0
-"""Seconds between two measurements of what is drawn so far."""
-
-HEAD = ["model", "arm", "steps guided", "pictures", "deleted", "clean", "SSIM outside", "seconds"]
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 
 
-@dataclass
-class Job:
-    """A run in a thread. ``error``, ``summary``: for the page, when it is over."""
+class Runs(Protocol):
+    """Where a plan is run: runs_here.RunsHere, runs_apart.RunsApart."""
 
-    text: str
-    folder: Path
-    engine: Any
-    progress: Progress | None = None
-    error: str = ""
-    summary: str = ""
-    report: str | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
-    thread: threading.Thread | None = None
-    measured: float = 0.0
+    def start(self, text: str, name: str) -> str: ...
 
-    def start(self) -> Job:
-        self.thread = threading.Thread(target=self._work, name="lab", daemon=True)
-        self.thread.start()
-        return self
+    def stop(self) -> None: ...
 
-    def _work(self) -> None:
-        from . import plan, runner
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "plan.yaml"
-            path.write_text(self.text, encoding="utf-8")
-            wanted = plan.load(path)
-            outcome = runner.run(
-                wanted, self.text, self.folder, self.engine, show=self._show, say=lambda text: None,
-                stop=self.stopping.is_set, between=lambda store: self._measure(store, wanted),
-            )  # fmt: skip
-            self.summary = outcome.summary()
-            self.error = "; ".join(outcome.errors[:3])
-            from .report import write_report
-
-            self.report = str(write_report(self.folder))
-        except LabError as error:
-            self.error = str(error).replace(f"{self.folder / 'plan.yaml'}:", "line ")
-        except ModuleNotFoundError as error:
-            self.error = f"{error.name} is missing: `python nagtime.py lab --help` installs the lab's packages, once"
-        except Exception as error:
-            self.error = f"{type(error).__name__}: {error}"
-
-    def _show(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def _measure(self, store: Store, wanted: Any) -> None:
-        """Measure what is drawn so far, now and then: the table and the plot are alive."""
-        from .measure import measure
-
-        if time.monotonic() - self.measured > EVERY:
-            measure(store, wanted, sets=False)
-            self.measured = time.monotonic()
+    def look(self) -> dict[str, Any]: ...
 
 
-def build(studio: Any) -> None:
-    """The controls, inside a gr.Tab. ``studio``: the page's engine, which draws."""
+def lab_tab() -> list[tuple[Any, str, str]]:
+    """For the host's list of tabs."""
+    from modules import shared
+
+    studio = getattr(shared, "studio", None)
+    if studio is not None:
+        from .runs_here import RunsHere
+
+        runs: Runs = RunsHere(studio)
+    else:
+        runs = RunsApart(own_url)
+    with gr.Blocks(analytics_enabled=False) as block:
+        build(runs)
+    return [(block, "Lab", "nag_lab")]
+
+
+def own_url() -> str:
+    """Of the WebUI we are in; a sentence where it has no API."""
+    from modules import shared
+
+    if not getattr(shared.cmd_opts, "api", False):
+        return "The lab draws over the WebUI's API: start the WebUI with --api."
+    url = str(getattr(shared.demo, "local_url", None) or "")
+    return url.replace("://0.0.0.0", "://127.0.0.1").rstrip("/") or "The WebUI's address is not known yet."
+
+
+def build(runs: Runs) -> None:
+    """The controls, inside a gr.Blocks."""
     names = sorted((path.name for path in PLANS.glob("*.yaml")), key=len)
-    running: list[Job] = []
-    with gr.Row(elem_classes="studio-tab"):
+    first = names[0] if names else None
+    with gr.Row(elem_classes="nag-lab"):
         with gr.Column(scale=4, min_width=340):
-            choice = gr.Dropdown(names, value=names[0] if names else None, label="Plan", elem_id="lab_plan")
-            text = gr.Code(
-                _text(names[0]) if names else "", language="yaml", label="YAML", lines=24, elem_id="lab_yaml"
-            )
+            choice = passing(gr.Dropdown(names, value=first, label="Plan", elem_id="nag_lab_plan"))
+            text = gr.Textbox(text_of(first), lines=24, max_lines=24, label="YAML", elem_id="nag_lab_yaml")
+            passing(text)
             with gr.Row():
-                go = gr.Button("Run", variant="primary", elem_id="lab_run")
-                halt = gr.Button("Stop", elem_id="lab_stop")
+                go = gr.Button("Run", variant="primary", elem_id="nag_lab_run")
+                halt = gr.Button("Stop", elem_id="nag_lab_stop")
         with gr.Column(scale=6, min_width=380):
-            said = gr.HTML("", elem_id="lab_message", padding=False)
-            bar = gr.HTML("", elem_id="lab_progress", elem_classes="studio-progress", padding=False)
-            table = gr.Dataframe(headers=HEAD, label="Arms", interactive=False, elem_id="lab_table")
-            plot = gr.HTML("", elem_id="lab_plot", padding=False)
-            report = gr.DownloadButton("Report", visible=False, elem_id="lab_report")
-    from extras.studio.page.paste import message
+            said = gr.HTML("", elem_id="nag_lab_message")
+            progress = gr.HTML("", elem_id="nag_lab_progress")
+            table = gr.HTML("", elem_id="nag_lab_table")
+            plot = gr.HTML("", elem_id="nag_lab_plot")
+            report = gr.File(label="Report", visible=False, elem_id="nag_lab_report")
+            shown = gr.State("")
+            ask = gr.Button("Look", elem_id="nag_lab_look", elem_classes=HIDDEN)
+    seen = [said, progress, table, plot, report, shown]
 
-    choice.input(_text, [choice], [text], show_progress="hidden", **PRIVATE)
+    def look(before: str) -> list[Any]:
+        return _outputs(runs.look(), before)
 
-    def run(plan_text: str) -> Iterator[tuple[Any, ...]]:
-        keep = gr.skip()
-        if running and running[-1].thread is not None and running[-1].thread.is_alive():
-            yield message("A plan is running: stop it first.", "error"), keep, keep, keep, keep
-            return
-        from .engines.inprocess import InProcess
+    def run(given: str, before: str) -> list[Any]:
+        trouble = runs.start(given, name_of(given))
+        if trouble:
+            return [note(Value(trouble), kind="error"), *([gr.update()] * 4), before]
+        return look(before)
 
-        folder = Path(studio.outputs_dir) / "lab" / _name(plan_text)
-        job = Job(plan_text, folder, InProcess(studio, studio.models_dir)).start()
-        running[:] = [job]
-        yield "", _bar(None), keep, keep, gr.update(visible=False)
-        shown = -EVERY
-        assert job.thread is not None
-        while job.thread.is_alive():
-            job.thread.join(0.5)
-            live: tuple[Any, Any] = (keep, keep)
-            if time.monotonic() - shown > EVERY:
-                live, shown = results(folder), time.monotonic()
-            yield "", _bar(job.progress), *live, keep
-        told = message(job.error, "error") if job.error else message(job.summary, "note")
-        yield told, "", *results(folder), gr.update(value=job.report, visible=job.report is not None)
+    def stop(before: str) -> list[Any]:
+        runs.stop()
+        return look(before)
 
-    go.click(run, [text], [said, bar, table, plot, report], concurrency_limit=None, show_progress="hidden", **PRIVATE)
-    halt.click(lambda: [job.stopping.set() for job in running] and None, queue=False, **PRIVATE)
+    choice.change(fn=text_of, inputs=[choice], outputs=[text], **QUIET)
+    go.click(fn=run, inputs=[text, shown], outputs=seen, **QUIET)
+    halt.click(fn=stop, inputs=[shown], outputs=seen, **QUIET)
+    ask.click(fn=look, inputs=[shown], outputs=seen, **QUIET)
 
 
-def results(folder: Path) -> tuple[Any, Any]:
-    """(table, plot) of what there is; two skips where there is nothing yet."""
-    try:
-        with Store.read(folder) as store:
-            frame = store.frame()
-    except LabError:
-        return gr.skip(), gr.skip()
-    if frame.empty:
-        return gr.skip(), gr.skip()
-    for name in ("deleted", "clean", "ssim_background"):
-        if name not in frame:
-            frame[name] = float("nan")
-    arms = frame.groupby(["model", "arm", "family", "guided"], sort=False)
-    sums = arms.agg(
-        pictures=("cell", "size"), deleted=("deleted", "mean"), clean=("clean", "mean"),
-        ssim=("ssim_background", "mean"), seconds=("seconds", "median"),
-    ).reset_index()  # fmt: skip
-    rows = sums[["model", "arm", "guided", "pictures", "deleted", "clean", "ssim", "seconds"]].round(3)
-    rows.columns = HEAD
-    several = sums["model"].nunique() > 1
-    dots = [
-        Dot(f"{r['model']}: {r['family']}" if several else r["family"], r["arm"], r["ssim"], r["deleted"])
-        for r in sums.dropna(subset=["deleted", "ssim"]).to_dict("records")
-    ]
-    return rows, svg(dots, "SSIM outside the target", "deleted")
+def _outputs(seen: dict[str, Any], before: str) -> list[Any]:
+    """A look as the components' values. ``before``: the report that is offered already."""
+    said = note(Value(seen["said"]), kind=seen["kind"]) if seen["said"] else ""
+    offered = f"{seen['report']} {Path(seen['report']).stat().st_mtime_ns}" if seen["report"] else ""
+    if offered == before:
+        report = gr.update()
+    else:
+        report = gr.update(value=_copy(seen["report"]), visible=True) if offered else gr.update(visible=False)
+    return [said, bar(seen), seen["table"], seen["plot"], report, offered]
 
 
-def _text(name: str) -> str:
+def _copy(report: str) -> str:
+    """Gradio gives out files of the temporary folder in any host, and others only in some."""
+    return str(shutil.copy(report, tempfile.mkdtemp(prefix="nag-lab-")))
+
+
+def text_of(name: str | None) -> str:
     """The YAML of a plan that comes along."""
-    path = PLANS / Path(name).name
+    path = PLANS / Path(name or "-").name
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     """The plan's name as a folder; what is wrong with it is told when the plan is read."""
-    import re
-
     found = re.search(r"^name:\s*([\w.-]{1,60})\s*$", text, re.MULTILINE)
     return found[1].lstrip(".") or "unnamed" if found else "unnamed"
-
-
-def _bar(progress: Progress | None) -> str:
-    if progress is None:
-        share, words = 0.0, "starting"
-    else:
-        share = (progress.done + progress.failed) / max(progress.total, 1)
-        words = f"{progress.stage} {progress.done} of {progress.total}"
-        if progress.rate and progress.left is not None:
-            words += f", {progress.rate:.0f} a minute, {clock(progress.left)} left"
-    percent = f"{100 * share:.0f}"
-    return (
-        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
-        f'<div style="width:{percent}%"></div><span>{html.escape(words)}</span></div>'
-    )

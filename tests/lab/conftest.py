@@ -17,3 +17,18 @@ def report(run_folder):
     from extras.lab.report import write_report
 
     return write_report(run_folder)
+
+
+@pytest.fixture
+def stub():
+    from lab_stub import Stub
+
+    made = []
+
+    def make(**how):
+        made.append(Stub(**how))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

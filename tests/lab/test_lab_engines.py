@@ -2,104 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
 import signal
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import lab_fake
-import numpy as np
 import pytest
 from lab_fake import PLAN, run
 from PIL import Image
 
+from extras.lab import plan
+from extras.lab.engines import compare
 from extras.lab.engines.answers import results_of
 from extras.lab.engines.webui import WebUI
 from extras.lab.errors import LabError
 from extras.lab.store import Store
 
 CELLS = 40
-
-
-class Stub:
-    """A WebUI as far as the engine sees one. ``dies_after``: requests, then the connection breaks."""
-
-    def __init__(self, dies_after: int | None = None, script: str = "nag time", error: str = "", steps: str = ""):
-        self.dies_after, self.script, self.error, self.steps = dies_after, script, error, steps
-        self.asked, self.checkpoint, self.chosen = 0, "mine.safetensors", []
-        stub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                self.answer(
-                    {
-                        "scripts": {"txt2img": [stub.script]},
-                        "options": {"sd_model_checkpoint": stub.checkpoint},
-                        "sd-models": [
-                            {"title": "some-model.safetensors [abc]", "model_name": "some-model", "hash": "abc"}
-                        ],
-                    }[self.path.rsplit("/", 1)[-1]]
-                )
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self.path.endswith("options"):
-                    stub.chosen.append(body["sd_model_checkpoint"])
-                    return self.answer(None)
-                stub.asked += bool(body["alwayson_scripts"])
-                if stub.dies_after is not None and stub.asked > stub.dies_after:
-                    return self.connection.close()
-                if stub.error:
-                    return self.answer({"detail": stub.error}, 422)
-                return self.answer(stub.draw(body))
-
-            def answer(self, value, status=200):
-                data = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def draw(self, body):
-        nag = (body["alwayson_scripts"].get("NAG Time") or {"args": [{}]})["args"][0]
-        steps = "" if not nag.get("enabled") else self.steps or ("2-3" if nag["start"] > 0 else "1-4")
-        texts, images = [], []
-        for index in range(body["batch_size"]):
-            seed = body["seed"] + index
-            color = np.random.default_rng([seed, len(steps), int(nag.get("scale", 0))]).integers(0, 255, 3).tolist()
-            out = io.BytesIO()
-            Image.new("RGB", (64, 64), tuple(color)).save(out, format="PNG")
-            images.append(base64.b64encode(out.getvalue()).decode())
-            said = f", NAG guided steps: {steps} of 4" if steps else ""
-            texts.append(f"{body['prompt']}\nSteps: 4, Seed: {seed}{said}, Version: stub")
-        return {"images": images, "info": json.dumps({"infotexts": texts})}
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.fixture
-def stub():
-    made = []
-
-    def make(**how):
-        made.append(Stub(**how))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.close()
 
 
 def colours(folder):
@@ -218,3 +137,17 @@ def test_impossible_workers():
 
     with pytest.raises(LabError, match="--workers: 0"):
         Ray(workers=0)
+
+
+def test_engines_side_by_side(tmp_path, stub):
+    path = tmp_path / "p.yaml"
+    path.write_text(PLAN, encoding="utf-8")
+    urls = [stub().url, stub().url]
+    engines = [("fake", lab_fake.Fake), *((f"webui-{n}", lambda url=url: WebUI([url])) for n, url in enumerate(urls))]
+    found = compare.compare(plan.load(path), PLAN, tmp_path / "out", engines)
+    assert [(t.engine, t.pictures, t.failed) for t in found] == [(name, CELLS, 0) for name, _ in engines]
+    assert found[0].same == found[0].files == CELLS and found[0].worst == 0 and found[0].a_minute > 0
+    again = compare.compare(plan.load(path), PLAN, tmp_path / "again", engines[1:])
+    assert again[1].same == CELLS and again[1].files == CELLS and found[1].same < CELLS and found[1].worst > 0
+    assert "| webui-1 | 40 |" in compare.table(found)
+    assert json.loads((tmp_path / "out" / "engines.json").read_text())[0]["engine"] == "fake"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 
 # before any import that reads them: nothing is sent or fetched
@@ -16,4 +17,5 @@ def main(argv: Sequence[str]) -> int:
     """Its exit status: 0 done, 1 trouble or failed pictures, 2 a plan or an option that cannot be."""
     from extras.lab import command
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: hosts get their checkpoint back
     return command.main(list(argv))

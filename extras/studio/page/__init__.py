@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 
-from extras.lab import tab as lab
 from extras.nag.settings import load_preset
 from extras.studio.page import jobs, paste, report
 from extras.studio.page.controls import Tab, build_tab
@@ -34,8 +33,10 @@ SILENT: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
 
 def build(engine: Any) -> gr.Blocks:
     """The gr.Blocks of the page, for a loaded `extras.studio.engine.Engine`."""
+    shared.studio = engine
     defaults = settings_for(shared.sd_model)
     panel = load_preset(SMALL_PRESET).settings if is_small(shared.sd_model) else {}
+    others = script_callbacks.ui_tabs_callback()  # outside of our own Blocks, as hosts do
     with gr.Blocks(title="NAG Time Studio", analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_classes="studio-head"):
             gr.HTML("<h1>NAG Time <span>Studio</span></h1>", padding=False)
@@ -59,9 +60,7 @@ def build(engine: Any) -> gr.Blocks:
                 scripts.scripts_current = None
             with gr.Tab("PNG Info", id="pnginfo", elem_id="tab_pnginfo"):
                 pnginfo = _png_info()
-            with gr.Tab("Lab", id="lab", elem_id="tab_lab"):
-                lab.build(engine)
-            for block, title, elem_id in script_callbacks.ui_tabs_callback():
+            for block, title, elem_id in others:
                 with gr.Tab(title, id=elem_id, elem_id=f"tab_{elem_id}"):
                     block.render()
         for tab in made.values():

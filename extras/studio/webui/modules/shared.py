@@ -24,6 +24,9 @@ sd_upscalers = upscaler_data.upscalers()
 demo = None
 """The gr.Blocks of the page, when there is one."""
 
+studio = None
+"""The engine behind the page, when there is one; other WebUIs have no such thing."""
+
 latent_upscale_default_mode = "Latent"
 latent_upscale_modes = {
     "Latent": {"mode": "bilinear", "antialias": False},
