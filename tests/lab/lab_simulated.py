@@ -48,7 +48,7 @@ hypotheses:
      outcome: deleted, test: non-inferiority, preservation: ssim_background}
   - {id: windows, question: "Which window?", treatment: nag-time, control: NAG, outcome: deleted, test: frontier,
      preservation: ssim_background}
-  - {id: none, question: "Nobody knows?", treatment: no such arm, control: NAG, outcome: deleted}
+  - {id: none, question: "Nobody knows?", treatment: handoff, control: cfg, outcome: lsr}
 """  # noqa: E501
 
 

@@ -14,7 +14,14 @@ from extras.lab.errors import PlanError
 
 def asks(**changes):
     """A name and a hypothesis, changed."""
-    asked = {"id": "H", "question": "q", "treatment": "nag", "control": "untreated", "outcome": "ssim", **changes}
+    asked = {
+        "id": "H",
+        "question": "q",
+        "treatment": "NAG scale 4",
+        "control": "untreated",
+        "outcome": "ssim",
+        **changes,
+    }
     return f"hypotheses: [{json.dumps(asked)}]\nname: fake"
 
 
@@ -57,6 +64,7 @@ def spread(tmp_path, text):
         ("name: fake", "margin: {deletd: 0.1}\nname: fake", 2, ["margin.deletd", "'deletd' is no metric"]),
         ("name: fake", "search: {outcome: q}\nname: fake", 2, ["search.outcome", "'q'"]),
         ("name: fake", asks(treatment="NAG scale 5"), 2, ["hypotheses[0].treatment", "NAG scale 4"]),
+        ("name: fake", asks(treatment="nag"), 2, ["hypotheses[0].treatment", "NAG scale 4, NAG scale 8", "name one"]),
         ("name: fake", asks(outcome="deletd"), 2, ["hypotheses[0].outcome", "'deletd'"]),
         ("name: fake", asks(models=["lots"]), 2, ["hypotheses[0].models", "'lots'", "few"]),
         ("name: fake", asks(preservation="sim"), 2, ["hypotheses[0].preservation", "'sim'", "ssim"]),

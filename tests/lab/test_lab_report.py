@@ -75,7 +75,7 @@ def test_each_hypothesis_is_answered_in_a_sentence_with_its_interval(page, resul
     assert "The margin, set before the run, is 20 points" in page.text
     assert "Against NAG scale 8 made weaker, until SSIM outside the target is equal: " in page.text
     assert "At equal SSIM outside the target, the best of 2 schedules is" in page.text
-    assert "'no such arm' is no arm, role or family here" in page.text
+    assert "none: the results have no lsr" in page.text
 
 
 def test_an_answer_is_what_the_frame_says(results):

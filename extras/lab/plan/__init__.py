@@ -70,13 +70,20 @@ class Plan(Part):
             if hypothesis.preservation:
                 _check_metric(hypothesis.preservation, *here, "preservation")
             self._check_models(hypothesis.models, *here, "models")
-            arms = [arm for model in hypothesis.models or self.models for arm in self.arms_of(model)]
-            names = (name for arm in arms for name in (arm.role, arm.family, arm.name) if name)
-            known = dict.fromkeys([UNTREATED, *names])
             for side in ("treatment", "control"):
-                if (name := getattr(hypothesis, side)) not in known:
-                    raise At(f"{name!r} is no arm, family or role; there are: {', '.join(known)}", *here, side)
+                self._check_side(hypothesis, getattr(hypothesis, side), *here, side)
         return self
+
+    def _check_side(self, hypothesis: Hypothesis, name: str, *place: str | int) -> None:
+        """A side means an arm, else a role, else a family; of a model one arm, unless strengths are compared."""
+        by_model = [self.arms_of(model) for model in hypothesis.models or self.models]
+        meant = [_meant(arms, name) for arms in by_model]
+        if name != UNTREATED and not any(meant):
+            names = (each for arms in by_model for arm in arms for each in (arm.role, arm.family, arm.name) if each)
+            raise At(f"{name!r} is no arm, family or role; there are: {', '.join(dict.fromkeys(names))}", *place)
+        many = next((found for found in meant if len(found) > 1), None)
+        if many and hypothesis.test != "frontier":
+            raise At(f"{name!r} means several arms ({', '.join(many)}): name one", *place)
 
     def _check_models(self, names: list[str], *place: str | int) -> None:
         for name in names:
@@ -90,6 +97,13 @@ class Plan(Part):
     def arms_of(self, model: str) -> list[Arm]:
         """Those that are drawn with a model."""
         return [arm for arm in self.all_arms() if not arm.models or model in arm.models]
+
+
+def _meant(arms: list[Arm], name: str) -> list[str]:
+    for field in ("name", "role", "family"):
+        if found := [arm.name for arm in arms if getattr(arm, field) == name]:
+            return found
+    return []
 
 
 def _check_metric(name: str, *place: str | int) -> None:
