@@ -1,4 +1,4 @@
-"""NAG and NAG-PAG on a `diffusers.FluxTransformer2DModel`, written plainly to compare with.
+"""NAG and NAG-PAG on diffusers' Flux, and NAG on its Chroma, written plainly to compare with.
 
 Every block is spelled out with the model's own layers; nothing is hooked and no processor is replaced. As published
 (arXiv 2505.21179 and its Flux code), with the L1 norm:
@@ -13,6 +13,10 @@ Every block is spelled out with the model's own layers; nothing is hooked and no
 * The output is the positive copy's, under the positive pooled embedding.
 
 Every row of the batch is guided; texts of positive and negative may differ in length.
+
+Chroma differs in two things. The modulations of all blocks come out of one network, of the time alone, and are the same
+for both texts. Over each branch's text lies its mask m (1, or 0 for padding): m of the asking times m of the asked
+token is added before the softmax, and is 1 for the image's.
 """
 
 from dataclasses import dataclass
@@ -29,6 +33,7 @@ class Branch:
     temb: Tensor
     rotary: tuple[Tensor, Tensor]
     image: Tensor | None = None
+    bias: Tensor | None = None
 
 
 def l1_rule(z_pos, z_neg, scale, tau, alpha):
@@ -48,35 +53,75 @@ def flux_nag(model, inputs, negative, negative_pooled, scale, tau, alpha):
         _branch(model, inputs, inputs["encoder_hidden_states"], inputs["pooled_projections"]),
         _branch(model, inputs, negative.expand(rows, -1, -1), negative_pooled.expand(rows, -1)),
     ]
-    pos, neg = sides
+    pooled = sides[0].temb
+    return _guided(model, image, sides, (scale, tau, alpha), lambda kind, index: pooled, lambda kind, index: None)
 
-    for block in model.transformer_blocks:
-        normed, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1(image, emb=pos.temb)
+
+@torch.no_grad()
+def chroma_nag(model, inputs, negative, negative_mask, scale, tau, alpha):
+    """The velocity that NAG gives on Chroma. ``inputs`` with "attention_mask": (rows, text and image tokens);
+    ``negative_mask``: (rows or 1, tokens)."""
+    rows, tokens = inputs["hidden_states"].shape[:2]
+    image = model.x_embedder(inputs["hidden_states"])
+    time = inputs["timestep"].to(image.dtype) * 1000
+    every = model.distilled_guidance_layer(model.time_text_embed(time))
+    singles, doubles = len(model.single_transformer_blocks), len(model.transformer_blocks)
+    texts = (inputs["encoder_hidden_states"], negative.expand(rows, -1, -1))
+    masks = (inputs["attention_mask"], torch.cat([negative_mask.expand(rows, -1), image.new_ones(rows, tokens)], 1))
+    sides = []
+    for text, mask in zip(texts, masks, strict=True):
+        ids = torch.cat([torch.zeros(text.shape[1], 3).to(inputs["img_ids"]), inputs["img_ids"]])
+        bias = mask[:, None, :, None] * mask[:, None, None, :]
+        sides.append(Branch(model.context_embedder(text), None, model.pos_embed(ids), bias=bias))
+
+    def of_image(kind, index):
+        first = 3 * singles + 6 * index
+        return every[:, -2:] if kind == "out" else every[:, first : first + 6]
+
+    def of_text(kind, index):
+        first = 3 * index if kind == "single" else 3 * singles + 6 * doubles + 6 * index
+        return every[:, first : first + (3 if kind == "single" else 6)]
+
+    return _guided(model, image, sides, (scale, tau, alpha), of_image, of_text)
+
+
+def _guided(model, image, sides, rule, of_image, of_text):
+    """``of_image``, ``of_text``: (kind of block, its number) -> modulation; None leaves a side's own."""
+    pos, neg = sides
+    for index, block in enumerate(model.transformer_blocks):
+        normed, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1(image, emb=of_image("double", index))
+        _modulate(sides, of_text("double", index))
         z = []
         for side in sides:
             z_image, side.text = _double_attention(block, normed, side)
             z.append(z_image)
-        guided = block.attn.to_out[0](l1_rule(*z, scale, tau, alpha))
+        guided = block.attn.to_out[0](l1_rule(*z, *rule))
         image = image + gate[:, None] * guided
         inner = block.norm2(image) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
         image = image + gate_mlp[:, None] * block.ff(inner)
 
     pos.image = neg.image = image
-    for block in model.single_transformer_blocks:
+    for index, block in enumerate(model.single_transformer_blocks):
+        _modulate(sides, of_text("single", index))
         z, parts = [], []
         for side in sides:
             length = side.text.shape[1]
             joined = torch.cat([side.text, side.image], 1)
             normed, gate = block.norm(joined, emb=side.temb)
-            attended = _attend(*_qkv(block.attn, normed), side.rotary)
+            attended = _attend(*_qkv(block.attn, normed), side.rotary, side.bias)
             z.append(attended[:, length:])
             parts.append((joined, gate, attended[:, :length], block.act_mlp(block.proj_mlp(normed))))
-        guided = l1_rule(*z, scale, tau, alpha)
+        guided = l1_rule(*z, *rule)
         for side, (joined, gate, z_text, mlp) in zip(sides, parts, strict=True):
             out = block.proj_out(torch.cat([torch.cat([z_text, guided], 1), mlp], 2))
             joined = joined + gate[:, None] * out
             side.text, side.image = joined[:, : z_text.shape[1]], joined[:, z_text.shape[1] :]
-    return model.proj_out(model.norm_out(pos.image, pos.temb))
+    return model.proj_out(model.norm_out(pos.image, of_image("out", 0)))
+
+
+def _modulate(sides, temb):
+    for side in sides if temb is not None else ():
+        side.temb = temb
 
 
 @torch.no_grad()
@@ -119,7 +164,7 @@ def _double_attention(block, normed_image, side):
         _heads(attn, attn.add_v_proj(normed)),
     )
     joined = [torch.cat(pair, 1) for pair in zip(text, _qkv(attn, normed_image), strict=True)]
-    z_text, z_image = _attend(*joined, side.rotary).split([normed.shape[1], normed_image.shape[1]], 1)
+    z_text, z_image = _attend(*joined, side.rotary, side.bias).split([normed.shape[1], normed_image.shape[1]], 1)
     out = side.text + gate[:, None] * attn.to_add_out(z_text)
     inner = block.norm2_context(out) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
     return z_image, out + gate_mlp[:, None] * block.ff_context(inner)
@@ -141,7 +186,8 @@ def _turn(x, rotary):
     return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1).flatten(-2)
 
 
-def _attend(query, key, value, rotary):
+def _attend(query, key, value, rotary, bias=None):
     query, key = _turn(query, rotary), _turn(key, rotary)
     weights = torch.einsum("bqhc,bkhc->bhqk", query, key) / query.shape[-1] ** 0.5
+    weights = weights if bias is None else weights + bias
     return torch.einsum("bhqk,bkhc->bqhc", weights.softmax(-1), value).flatten(2)

@@ -6,6 +6,8 @@ import nag_tiny
 import torch
 from diffusers import (
     AutoencoderKL,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -166,6 +168,26 @@ def flux(folder):
             tokenizer=made,
             text_encoder_2=encoder,
             tokenizer_2=words,
+            transformer=transformer.eval(),
+        )
+    )
+
+
+def chroma(folder):
+    """Chroma of two double and three single blocks: T5's text alone, its padding masked."""
+    torch.manual_seed(15)
+    words, encoder = _t5(24)
+    transformer = ChromaTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=2, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=24, axes_dims_rope=(4, 6, 6), approximator_num_channels=16, approximator_hidden_dim=32,
+        approximator_layers=2,
+    )  # fmt: skip
+    return _quiet(
+        ChromaPipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+            vae=_latent_vae(4),
+            text_encoder=encoder,
+            tokenizer=words,
             transformer=transformer.eval(),
         )
     )

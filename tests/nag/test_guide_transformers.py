@@ -1,4 +1,4 @@
-"""guide() on pipelines whose denoiser is a transformer with joint attention: Flux and Stable Diffusion 3."""
+"""guide() on pipelines whose denoiser is a transformer with joint attention: Flux, Chroma, Stable Diffusion 3."""
 
 import nag_pipelines
 import numpy as np
@@ -10,14 +10,16 @@ from extras.nag import LayerError, guide
 from extras.nag.hosts.diffusers import NagWarning
 from extras.nag.taps import count_taps
 
+KINDS = ("flux", "chroma", "sd3")
+
 
 @pytest.fixture(scope="module")
 def pipes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizers")
-    return {kind: getattr(nag_pipelines, kind)(folder / kind) for kind in ("flux", "sd3")}
+    return {kind: getattr(nag_pipelines, kind)(folder / kind) for kind in KINDS}
 
 
-@pytest.fixture(params=["flux", "sd3"])
+@pytest.fixture(params=KINDS)
 def pipe(request, pipes):
     return pipes[request.param]
 
@@ -139,8 +141,8 @@ def test_names_of_the_seed(pipe):
 
 
 def test_other_pipelines_are_refused():
-    class ChromaPipeline:
-        encode_prompt = scheduler = unet = 1
+    class LuminaPipeline:
+        encode_prompt = scheduler = transformer = 1
 
-    with pytest.raises(TypeError, match="pipe is ChromaPipeline; allowed: a Stable Diffusion, SDXL, Flux"):
-        guide(ChromaPipeline())
+    with pytest.raises(TypeError, match="pipe is LuminaPipeline; allowed: a Stable Diffusion, SDXL, Flux"):
+        guide(LuminaPipeline())

@@ -1,4 +1,4 @@
-"""NAG and NAG-PAG on Flux agree with the plain reading of the published method (joint_reference)."""
+"""NAG and NAG-PAG on Flux and Chroma agree with the plain reading of the published method (joint_reference)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from diffusers import FluxTransformer2DModel
-from joint_reference import flux_nag, flux_nag_pag
+from diffusers import ChromaTransformer2DModel, FluxTransformer2DModel
+from joint_reference import chroma_nag, flux_nag, flux_nag_pag
 
 from extras.nag.guidance import Guidance
 from extras.nag.settings import Settings
@@ -65,6 +65,43 @@ def test_sharing_the_image_differs_only_by_the_single_blocks(flux):
         plain = model(**inputs, return_dict=False)[0]
     ours, theirs = (shared - plain).flatten(), (published - plain).flatten()
     assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9
+
+
+@pytest.fixture(scope="module")
+def chroma(flux):
+    """(model, inputs); the prompts' padding is masked."""
+    torch.manual_seed(1)
+    model = ChromaTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=3, num_single_layers=3, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, axes_dims_rope=(4, 6, 6), approximator_num_channels=16, approximator_hidden_dim=32,
+        approximator_layers=2,
+    ).double().eval()  # fmt: skip
+    model.time_text_embed.mod_proj = model.time_text_embed.mod_proj.double()
+    inputs = {name: value for name, value in flux[1].items() if name != "pooled_projections"}
+    mask = torch.ones(2, 7 + 16).double()
+    mask[0, 3:7] = mask[1, 5:7] = 0
+    return model, inputs | {"attention_mask": mask}
+
+
+@pytest.mark.parametrize(("scale", "tau", "alpha"), [(5.0, 2.5, 0.25), (11.0, 1.5, 1.0)])
+def test_nag_on_chroma_is_the_published_method(chroma, scale, tau, alpha):
+    model, inputs = chroma
+    negative, mask = torch.randn(2, 9, 32).double(), torch.ones(2, 9).double()
+    mask[0, 4:] = 0
+    values = {"scale": scale, "tau": tau, "alpha": alpha}
+    ours = run(model, inputs, values, negative, mask)
+    reference = chroma_nag(model, inputs, negative, mask, scale, tau, alpha)
+    torch.testing.assert_close(ours, reference, rtol=1e-6, atol=1e-7)
+    unmasked = chroma_nag(model, inputs, negative, torch.ones_like(mask), scale, tau, alpha)
+    assert (unmasked - reference).abs().max() > 1e-4, "the mask counts"
+
+
+def test_the_prompt_itself_as_the_negative_changes_nothing_on_chroma(chroma):
+    model, inputs = chroma
+    with torch.no_grad():
+        plain = model(**inputs, return_dict=False)[0]
+    same = run(model, inputs, {"scale": 8.0}, inputs["encoder_hidden_states"], inputs["attention_mask"][:, :7])
+    torch.testing.assert_close(same, plain, rtol=1e-9, atol=1e-10)
 
 
 def test_nag_pag_is_the_reference(flux):

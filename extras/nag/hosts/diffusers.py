@@ -204,7 +204,7 @@ class Guide:
 
 
 def guide(pipe: Any, negative: str | Sequence[str] = "", seeds: Sequence[int] | None = None, **settings: Any) -> Guide:
-    """Guide a Stable Diffusion, SDXL, Flux or SD3 pipeline away from ``negative`` while the ``with`` block lasts.
+    """Guide a Stable Diffusion, SDXL, SD3, Flux or Chroma pipeline away from ``negative`` while the block lasts.
 
     ``negative``: a text, or a list with one per prompt or image. ``settings``: fields of Settings (scale, tau, alpha,
     start, end, ...; tpg_scale, pag_scale, nag=False, ...; handoff_steps=1, handoff_lora="adapter": that LoRA is off in

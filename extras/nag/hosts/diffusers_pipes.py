@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-ALLOWED = "a Stable Diffusion, SDXL, Flux or Stable Diffusion 3 pipeline, for text or image to image, or inpainting"
-_UNKNOWN = ("InstructPix2Pix", "Control", "Chroma")  # their batches, tokens or blocks are made in another way
+ALLOWED = (
+    "a Stable Diffusion, SDXL, Flux, Chroma or Stable Diffusion 3 pipeline, for text or image to image, or inpainting"
+)
+_UNKNOWN = ("InstructPix2Pix", "Control")  # their batches, tokens or blocks are made in another way
 _CONTROL_NET = "ControlNet"
 Warn = Callable[[str], None]
-Encoded = tuple[Tensor, "Tensor | None"]  # (tokens, channels), and (channels,) of the pooled encoder
+# (tokens, channels), and beside it (channels,) of the pooled encoder; in Chroma the mask (tokens,)
+Encoded = tuple[Tensor, "Tensor | None"]
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,16 @@ class TransformerPipe(Pipe):
         super().__init__(pipe)
         self.module = pipe.transformer
 
-    def _encoded(self, text: str, like: Tensor, before: int, tokenizer: Any, texts: int, warn: Warn) -> tuple[Any, ...]:
+    def _encoded(
+        self, text: str, like: Tensor, before: int, tokenizer: Any, texts: int, warn: Warn, **more: Any
+    ) -> tuple[Any, ...]:
         """What encode_prompt gives. ``before``: tokens of other encoders before T5's; ``texts``: how many prompts it
         takes."""
         length = max(1, like.shape[1] - before)
         if tokenizer is not None and len(tokenizer(text).input_ids) > length:
             warn(f"the negative is longer than {length} tokens; the rest is cut off")
         common = {"device": self.pipe._execution_device, "num_images_per_prompt": 1, "max_sequence_length": length}
-        result: tuple[Any, ...] = self.pipe.encode_prompt(*[text] * texts, **common)
+        result: tuple[Any, ...] = self.pipe.encode_prompt(*[text] * texts, **common, **more)
         return result
 
 
@@ -161,6 +166,15 @@ class FluxPipe(TransformerPipe):
         return embeds[0], pooled[0]
 
 
+class ChromaPipe(FluxPipe):
+    """Chroma: CFG as in Flux, one encoder, whose padding is masked."""
+
+    def encode(self, text: str, like: Tensor, warn: Warn) -> Encoded:
+        alone = {"do_classifier_free_guidance": False}
+        embeds, _, mask, *_ = self._encoded(text, like, 0, getattr(self.pipe, "tokenizer", None), 1, warn, **alone)
+        return embeds[0], mask[0]
+
+
 class SD3Pipe(TransformerPipe):
     """Stable Diffusion 3 and 3.5: rows as in a UNet's pipeline; 77 tokens of the CLIP encoders before T5's."""
 
@@ -184,8 +198,10 @@ def pipe_of(pipe: Any) -> Pipe:
     if known and not any(part in name.replace(_CONTROL_NET, "") for part in _UNKNOWN):
         if getattr(pipe, "unet", None) is not None:
             return UNetPipe(pipe)
-        if getattr(pipe, "transformer", None) is not None and name.startswith(("Flux", "StableDiffusion3")):
-            return (FluxPipe if name.startswith("Flux") else SD3Pipe)(pipe)
+        if getattr(pipe, "transformer", None) is not None:
+            for family, kind in (("Flux", FluxPipe), ("Chroma", ChromaPipe), ("StableDiffusion3", SD3Pipe)):
+                if name.startswith(family):
+                    return kind(pipe)
     raise TypeError(f"pipe is {name}; allowed: {ALLOWED}")
 
 

@@ -32,8 +32,9 @@ class TextStream:
 
     ``rows``: row numbers in the call's batch. ``text``: (rows, tokens, channels), changed by each block.
     ``temb``: what modulates the text in a block, with the negative's own pooled embedding where the model
-    uses one. ``text_tokens``: of the prompt, in the same call. ``mask``: (rows, tokens) bool, True where a
-    token counts, or None.
+    uses one. ``text_tokens``: of the prompt, in the same call. ``mask``: (rows, tokens), or None where all
+    count. bool: True where a token counts. Numbers m: m of the asking times m of the asked token is added to their
+    weight, 1 for the image's (so does Chroma in diffusers).
     """
 
     rows: tuple[int, ...]

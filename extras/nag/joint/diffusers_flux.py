@@ -30,7 +30,7 @@ _HALF_MAX = 65504.0
 class FluxBlock:
     """What double and single blocks share: attention with q/k norm and rotary embedding."""
 
-    arguments = ("hidden_states", "encoder_hidden_states", "temb", "image_rotary_emb")
+    arguments: tuple[str, ...] = ("hidden_states", "encoder_hidden_states", "temb", "image_rotary_emb")
 
     def __init__(self, name: str, notation: str, alias: str, block: Any):
         self.name, self.notation, self.alias, self.block, self.last = name, notation, alias, block, False
@@ -68,6 +68,10 @@ class FluxBlock:
         at = positions(stream, int(call["text_tokens"]), rotary[0].shape[0], rotary[0].device)
         return rotate(x, rotary[0][at], rotary[1][at])
 
+    def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Any:
+        """What the block's norms take as ``emb``."""
+        return stream.temb
+
     def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
         return None
 
@@ -86,7 +90,8 @@ class FluxDouble(FluxBlock):
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         block, attn = self.block, self.attn
-        x, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1_context(stream.text, emb=stream.temb)
+        emb = self._modulation(stream, call)
+        x, gate, shift_mlp, scale_mlp, gate_mlp = block.norm1_context(stream.text, emb=emb)
         q = attn.norm_added_q(split(attn.add_q_proj(x), self.heads))
         k = attn.norm_added_k(split(attn.add_k_proj(x), self.heads))
         v = split(attn.add_v_proj(x), self.heads)
@@ -118,15 +123,16 @@ class FluxSingle(FluxBlock):
 
     def open(self, stream: TextStream, call: Mapping[str, Any]) -> TextHeads:
         attn = self.attn
-        x, gate = self.block.norm(stream.tokens, emb=stream.temb)
+        x, gate = self.block.norm(stream.tokens, emb=self._modulation(stream, call))
         q = attn.norm_q(split(attn.to_q(x), self.heads))
         k = attn.norm_k(split(attn.to_k(x), self.heads))
         v = split(attn.to_v(x), self.heads)
         return TextHeads(self._rotate_own(q, stream, call), self._rotate_own(k, stream, call), v, (x, gate))
 
     def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
-        image: Tensor = call["hidden_states"]
-        return image
+        tokens: Tensor = call["hidden_states"]
+        apart = call.get("encoder_hidden_states") is not None  # Chroma, and Flux of older versions: one sequence
+        return tokens if apart else tokens[:, int(call["text_tokens"]) :]
 
     def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         x, gate = heads.kept
@@ -146,14 +152,14 @@ def finite(text: Tensor) -> Tensor:
     return text.clip(-_HALF_MAX, _HALF_MAX) if text.dtype == torch.float16 else text
 
 
-def blocks(model: Any) -> list[FluxBlock]:
-    """All blocks of a FluxTransformer2DModel in the order they run."""
+def blocks(model: Any, double: type[FluxDouble] = FluxDouble, single: type[FluxSingle] = FluxSingle) -> list[FluxBlock]:
+    """All blocks of a FluxTransformer2DModel in the order they run, each as one of the two classes."""
     found: list[FluxBlock] = [
-        FluxDouble(f"transformer_blocks.{i}.attn", f"t{i}", f"double_blocks.{i}", block)
+        double(f"transformer_blocks.{i}.attn", f"t{i}", f"double_blocks.{i}", block)
         for i, block in enumerate(model.transformer_blocks)
     ]
     found += [
-        FluxSingle(f"single_transformer_blocks.{i}.attn", f"s{i}", f"single_blocks.{i}", block)
+        single(f"single_transformer_blocks.{i}.attn", f"s{i}", f"single_blocks.{i}", block)
         for i, block in enumerate(model.single_transformer_blocks)
     ]
     if found:

@@ -8,13 +8,14 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from . import bfl_chroma, bfl_flux, diffusers_flux, diffusers_sd3, mmdit
+from . import bfl_chroma, bfl_flux, diffusers_chroma, diffusers_flux, diffusers_sd3, mmdit
 from .blocks import JointBlock, TextStream
 
 
 class FamilyModule(Protocol):
     """What a family's file answers. ``PARTS``: attributes that only such a model has. ``ARGUMENTS``: names of its
-    forward's positional arguments. ``OWN_POOLED``: the negative's own pooled embedding modulates its text."""
+    forward's positional arguments. ``OWN_POOLED``: the negative brings along, beside its text, what
+    stream() takes as ``pooled``: a pooled embedding; in diffusers' Chroma a mask."""
 
     PARTS: tuple[str, ...]
     ARGUMENTS: tuple[str, ...]
@@ -28,7 +29,7 @@ class FamilyModule(Protocol):
 
 
 # the more particular ones first
-FAMILIES: tuple[Any, ...] = (diffusers_flux, bfl_flux, bfl_chroma, diffusers_sd3, mmdit)
+FAMILIES: tuple[Any, ...] = (diffusers_chroma, diffusers_flux, bfl_flux, bfl_chroma, diffusers_sd3, mmdit)
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,12 @@ class TextSource:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, text_mask: Tensor | None) -> Tensor:
-    """(rows, tokens, width), heads merged. ``text_mask``: which of the first keys count."""
+    """(rows, tokens, width), heads merged. ``text_mask``: of the first keys, see TextStream."""
     mask = None
     if text_mask is not None:
         image = text_mask.new_ones(k.shape[0], k.shape[2] - text_mask.shape[1])
-        mask = torch.cat([text_mask, image], dim=1)[:, None, None, :]
+        every = torch.cat([text_mask, image], dim=1)
+        mask = every[:, None, None, :]
+        if every.dtype != torch.bool:
+            mask = (mask * every[:, None, -q.shape[2] :, None]).to(q.dtype)
     return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2).to(q.dtype)

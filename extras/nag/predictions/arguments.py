@@ -19,7 +19,7 @@ from torch import Tensor
 _DEEPEST = 8  # containers within containers
 _TEXT = ("encoder_hidden_states", "context")
 _TEXT_PLACE = 2  # (latent, time, text) in UNets
-TEXT_MASKS = ("encoder_attention_mask",)
+TEXT_MASKS = ("encoder_attention_mask", "attention_mask")  # of the prompt alone: all of another text counts
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
