@@ -10,21 +10,22 @@ from .closing import attempt, watch_close
 from .session import Session
 
 _ATTRIBUTE = "nag_time_session"
-_open: list[Session] = []  # those that have not ended
+_open: list[Session] = []  # of jobs that the host has not closed
 
 
 def start(p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]) -> Session:
     """Begin guidance of the job ``p``; ``on_end`` is called once, when it is over by whatever way."""
-
-    def ended(session: Session) -> None:
-        _open.remove(session)
-        on_end(session)
-
-    session = Session(p, settings, negatives, ended)
+    session = Session(p, settings, negatives, on_end)
     setattr(p, _ATTRIBUTE, session)
     _open.append(session)
-    watch_close(p, session.end)
+    watch_close(p, lambda: _end(session))
     return session
+
+
+def _end(session: Session) -> None:
+    session.end()
+    if session in _open:
+        _open.remove(session)
 
 
 def session_of(p: Any) -> Session | None:
@@ -35,8 +36,7 @@ def session_of(p: Any) -> Session | None:
 def end_all(p: Any = None) -> None:
     """Undo whatever an earlier job has left, and forget that of ``p`` (X/Y/Z copies a job with its session)."""
     for session in list(_open):
-        session.end()
-    _open.clear()
+        _end(session)
     if p is not None and session_of(p) is not None:
         setattr(p, _ATTRIBUTE, None)
 
