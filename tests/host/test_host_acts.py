@@ -152,10 +152,11 @@ def test_skip_uncond(host, note):
 
 
 @capability("samplers")
-def test_every_sampler(host, note):
+@pytest.mark.parametrize("cfg", [1, 7])
+def test_every_sampler(host, note, cfg):
     wrong, told = {}, {}
     for name in host.samplers:
-        fields = {"sampler_name": name, "steps": 5}
+        fields = {"sampler_name": name, "steps": 5, "cfg_scale": cfg}
         plain, guided = host.pair(**fields)
         report = guided.report
         if reason := host.differs(name):
