@@ -93,7 +93,7 @@ def test_a_process_draws_on_the_webui_and_the_tab_watches(tmp_path, stub):
 
 def test_what_the_set_up_says_is_seen_and_why_it_ended(tmp_path):
     runs = stands_in(
-        tmp_path, "import time\nprint('[1/4] torch', flush=True)\ntime.sleep(3)\nprint('no network')\nexit(1)"
+        tmp_path, "import time\nprint('[1/4] torch', flush=True)\ntime.sleep(1)\nprint('no network')\nexit(1)"
     )
     runs.start(PLAN, "run")
     words = set()

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -82,21 +83,30 @@ def _watch(marks: list[tuple[float, int]], killer: _Killer | None) -> Callable[[
 
 
 class _Killer:
-    """Kills workers, at moments spread over the run."""
+    """Kills workers in the middle of what they do, at moments spread over the run."""
 
     def __init__(self, engine: Any, kills: int):
-        self.engine, self.done = engine, 0
-        chance = random.Random(1)
-        self._moments = sorted(chance.uniform(0.05, 0.8) for _ in range(kills))
-        self._chance = chance
+        self.engine, self.done, self._chance = engine, 0, random.Random(1)
+        self._moments = sorted(self._chance.uniform(0.05, 0.8) for _ in range(kills))
+        self._thread: threading.Thread | None = None
 
     def see(self, share: float) -> None:
+        """The run has come so far."""
+        free = self._thread is None or not self._thread.is_alive()
+        if free and self.done < len(self._moments) and share >= self._moments[self.done]:
+            self._thread = threading.Thread(target=self._kill, daemon=True)
+            self._thread.start()
+
+    def _kill(self) -> None:
         import ray
 
-        if self.done < len(self._moments) and share >= self._moments[self.done]:
+        try:  # a worker answers between two pictures, and has the next in hand a moment later
             pid = ray.get(self._chance.choice(self.engine.actors).pid.remote())
+            time.sleep(self._chance.uniform(0.1, 0.6))
             os.kill(pid, signal.SIGKILL)
-            self.done += 1
+        except (ray.exceptions.RayActorError, ProcessLookupError):
+            return  # the one before has hit this worker: another is taken at the next look
+        self.done += 1
 
 
 def _same(first: Path, other: Path) -> tuple[int, int]:
