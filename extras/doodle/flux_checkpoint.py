@@ -20,7 +20,7 @@ from .flux_model import FluxDoodle
 
 
 def file_in(folder: Path) -> Path:
-    """Where a folder of doodle models has this one: apart from those that the Studio and the WebUIs list."""
+    """Where a folder of doodle models has this one: apart from those that WebUIs list."""
     return folder / "flux" / "doodle-flux.safetensors"
 
 
@@ -62,20 +62,14 @@ def write(path: Path, model: FluxDoodle, vae: torch.nn.Module) -> int:
     return path.stat().st_size
 
 
-def is_one(path: Path) -> bool:
-    """Whether the file is a checkpoint of this kind, by its header."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return "words" in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False
-
-
 def load(path: Path = PATH) -> FluxDoodlePipeline:
-    """The pipeline, float32 on the CPU, ready to call: `load()("a nerd", num_inference_steps=4).images[0]`.
+    """The pipeline, ready to call: `load()("a nerd", num_inference_steps=4).images[0]`. Raises what read() does."""
+    return pipeline(*read(path))
 
-    ValueError names the file if it is not such a checkpoint; FileNotFoundError if it is not there.
-    """
+
+def read(path: Path = PATH) -> tuple[FluxDoodle, torch.nn.Module]:
+    """(model, VAE), float32 on the CPU. ValueError names the file if it is not such a checkpoint; FileNotFoundError if
+    it is not there."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file (`python nagtime.py train-tiny --flux` makes it)")
     try:
@@ -91,7 +85,7 @@ def load(path: Path = PATH) -> FluxDoodlePipeline:
                 raise ValueError(f"{part}: missing {missing[:3]}, unknown {unknown[:3]}")
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: this is no Flux doodle checkpoint ({error})") from error
-    return pipeline(model, vae)
+    return model, vae
 
 
 def pipeline(model: FluxDoodle, vae: torch.nn.Module) -> FluxDoodlePipeline:

@@ -15,9 +15,10 @@ CLIP_XL, OPENCLIP_XL = "conditioner.embedders.0.transformer.", "conditioner.embe
 
 @dataclass
 class Architecture:
-    """``family`` is sd1, sd2 or sdxl (a doodle is a small sd1). The configs are diffusers' and transformers'.
+    """``family`` is sd1, sd2, sdxl (a doodle is a small sd1) or flux (flux_doodle.py). The configs are diffusers' and
+    transformers'.
 
-    ``parameterization`` is "eps", "v", or None when only running the network can tell.
+    ``parameterization`` is "eps", "v", "flow", or None when only running the network can tell.
     """
 
     family: str

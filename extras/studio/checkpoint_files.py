@@ -90,6 +90,11 @@ def read_yaml(path) -> dict:
         raise CheckpointError(path, f"the file {beside.name} beside it is not valid yaml") from None
 
 
+def is_flux_doodle(path) -> bool:
+    """Whether the file is the doodle in Flux's layout (flux_doodle.py). Raises what read_header() does."""
+    return "words" in read_header(path)[1]
+
+
 def read_tensors(path) -> dict:
     """{name: tensor} of a file that `read_header` has accepted."""
     from safetensors.torch import load_file

@@ -65,6 +65,10 @@ class DiscreteDenoiser(nn.Module):
         w = t - low
         return ((1 - w) * self.log_sigmas[low] + w * self.log_sigmas[high]).exp()
 
+    def noised(self, x: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """A clean latent with noise of unit variance, as the sampling meets it at ``sigma``."""
+        return x + noise * sigma
+
     def _predict(self, x, sigma, **kwargs):
         """The network's x0 prediction, given scaled input."""
         c_in = append_dims(1 / (sigma**2 + 1) ** 0.5, x.ndim)
@@ -76,6 +80,43 @@ class DiscreteDenoiser(nn.Module):
 
     def forward(self, x, sigma, **kwargs):
         return self._predict(x, sigma, **kwargs)
+
+
+class FlowDenoiser(nn.Module):
+    """D(x, sigma) of a rectified flow (arXiv 2209.03003): x = (1 - sigma) x0 + sigma noise, the network predicts
+    noise - x0 at t = 1000 sigma. Since dx/dsigma = (x - x0) / sigma as in `DiscreteDenoiser`'s models, samplers that
+    add no noise are the same; ``sigmas`` is 0.001 ... 1."""
+
+    def __init__(self, model):
+        super().__init__()
+        object.__setattr__(self, "inner_model", model)
+        self.register_buffer("sigmas", torch.arange(1, 1001, device=model.device) / 1000, persistent=False)
+
+    @property
+    def sigma_min(self):
+        return self.sigmas[0]
+
+    @property
+    def sigma_max(self):
+        return self.sigmas[-1]
+
+    def get_sigmas(self, n: int) -> torch.Tensor:
+        """(n + 1,) equidistant sigmas from 1 to the smallest, then 0."""
+        return torch.cat([torch.linspace(1, float(self.sigma_min), n), torch.zeros(1)])
+
+    def sigma_to_t(self, sigma: torch.Tensor, quantize: bool | None = None) -> torch.Tensor:
+        """From 0 to 1000; same shape."""
+        return sigma * 1000
+
+    def t_to_sigma(self, t: torch.Tensor) -> torch.Tensor:
+        return t / 1000
+
+    def noised(self, x: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        """See `DiscreteDenoiser`."""
+        return (1 - sigma) * x + sigma * noise
+
+    def forward(self, x, sigma, **kwargs):
+        return x - append_dims(sigma, x.ndim) * self.inner_model.apply_model(x, self.sigma_to_t(sigma), **kwargs)
 
 
 class LCMDenoiser(DiscreteDenoiser):

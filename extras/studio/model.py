@@ -55,18 +55,18 @@ class LatentDistribution:
 
 
 class StudioModel(nn.Module):
-    """UNet, VAE and text encoder of one checkpoint.
+    """UNet, VAE and text encoder of one checkpoint. ``network``: around the UNet, where the family has its own.
 
     Latents are (B, 4, H/8, W/8), pictures (B, 3, H, W) in [-1, 1].
     """
 
-    def __init__(self, architecture, unet, vae, alphas_cumprod: torch.Tensor):
+    def __init__(self, architecture, unet, vae, alphas_cumprod: torch.Tensor, network: DiffusionWrapper | None = None):
         super().__init__()
         self.architecture = architecture
         self.is_sdxl = architecture.family == "sdxl"
         self.is_sd1, self.is_sd2 = architecture.family == "sd1", architecture.family == "sd2"
         self.is_sd3 = self.is_ssd = self.is_sdxl_inpaint = self.lowvram = False
-        self.model = DiffusionWrapperXL(unet) if self.is_sdxl else DiffusionWrapper(unet)
+        self.model = network or (DiffusionWrapperXL(unet) if self.is_sdxl else DiffusionWrapper(unet))
         self.first_stage_model = vae
         self.cond_stage_model: nn.Module | None = None
         self.cond_stage_model_empty_prompt = None
@@ -102,7 +102,7 @@ class StudioModel(nn.Module):
 
     def apply_model(self, x, t, cond):
         """The network's raw prediction for x (rows, 4, h, w) at steps t (rows,)."""
-        if self.is_sdxl:
+        if isinstance(cond, dict) and "crossattn" in cond:
             return self.model(x, t, cond)
         if not isinstance(cond, dict):
             cond = {"c_crossattn": cond if isinstance(cond, list) else [cond]}

@@ -151,6 +151,8 @@ SAMPLERS: list[SamplerSpec] = [
     SamplerSpec("LCM", sample_lcm, ["k_lcm"], {}, FAMILY_LCM),
 ]
 SAMPLERS_MAP = {s.name: s for s in SAMPLERS}
+FOR_FLOWS = ("Euler", "Heun", "DPM2", "LMS", "DPM++ 2M")
+"""Those that add no noise: what noise they add is not a flow's."""
 
 
 def names() -> list[str]:

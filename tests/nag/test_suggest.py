@@ -28,6 +28,7 @@ from extras.nag.suggest import suggest
         ("v1-5-pruned-emaonly", ""),
         ("newflashback", ""),
         ("doodle-student", ""),
+        ("doodle-flux", "Doodle Flux"),
         ("", ""),
     ],
 )

@@ -80,16 +80,13 @@ def table(layers: Sequence[Any], marked: Mapping[str, float], taken: Mapping[str
 def _network(path: Path) -> Any:
     """What denoises in a checkpoint that the Studio can load, or in the doodle in Flux's layout. CheckpointError."""
     from extras.studio import checkpoints
-    from extras.studio.checkpoint_files import CheckpointError
+    from extras.studio.checkpoint_files import is_flux_doodle
 
-    try:
-        return checkpoints.load(path, ROOT / "models" / "tokenizer")[0]
-    except CheckpointError:
+    if is_flux_doodle(path):
         from extras.doodle import flux_checkpoint
 
-        if not flux_checkpoint.is_one(path):
-            raise
-        return flux_checkpoint.load(path).transformer
+        return flux_checkpoint.read(path)[0].transformer
+    return checkpoints.load(path, ROOT / "models" / "tokenizer")[0]
 
 
 def _names(layers: Sequence[Any], selector: str, select: Any) -> dict[str, float]:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from extras.studio.checkpoint_files import is_flux_doodle
+from extras.studio.fields import FieldError
 from modules import devices, extra_networks, images, rng, scripts, sd_models, sd_samplers, shared
 from modules.processing_base import (  # noqa: F401
     StableDiffusionProcessing,
@@ -97,11 +99,12 @@ def _prepare(p) -> None:
     if p.refiner_checkpoint not in (None, "", "None", "none"):
         p.refiner_checkpoint_info = sd_models.get_closet_checkpoint_match(p.refiner_checkpoint)
         if p.refiner_checkpoint_info is None:
-            from extras.studio.fields import FieldError
-
             raise FieldError(
                 "refiner_checkpoint", p.refiner_checkpoint, "one of " + ", ".join(sd_models.checkpoint_tiles())
             )
+        flow = shared.sd_model.parameterization == "flow"
+        if flow != is_flux_doodle(p.refiner_checkpoint_info.filename):  # sigma is not the same in both
+            raise FieldError("refiner_checkpoint", p.refiner_checkpoint, f"{'a' if flow else 'no'} flow model")
     p.sd_model_name = shared.sd_model.sd_checkpoint_info.name_for_extra
     p.sd_model_hash = shared.sd_model.sd_model_hash
     model_hijack.clear_comments()

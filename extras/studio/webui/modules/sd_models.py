@@ -64,21 +64,23 @@ class CheckpointInfo:
 
 
 def list_models() -> None:
-    """Scan the models folder; checkpoints registered from elsewhere stay."""
+    """Scan the models folder, and flux/ in it; checkpoints registered from elsewhere stay."""
     elsewhere = [
-        c
-        for c in checkpoints_list.values()
-        if (model_dir is None or Path(c.filename).parent != Path(model_dir)) and os.path.isfile(c.filename)
+        c for c in checkpoints_list.values() if Path(c.filename).parent not in _folders() and os.path.isfile(c.filename)
     ]
     known = {c.filename: c for c in checkpoints_list.values()}
     checkpoints_list.clear()
     checkpoint_aliases.clear()
-    files = sorted(Path(model_dir).glob("*.safetensors")) if model_dir is not None and Path(model_dir).is_dir() else []
+    files = [file for folder in _folders() for file in sorted(folder.glob("*.safetensors"))]
     for file in files:
         info = known.get(os.path.abspath(file)) or CheckpointInfo(file)
         info.register()
     for info in elsewhere:
         info.register()
+
+
+def _folders() -> list[Path]:
+    return [] if model_dir is None else [Path(model_dir), Path(model_dir) / "flux"]
 
 
 def add_checkpoint(filename) -> CheckpointInfo:
@@ -138,7 +140,12 @@ def _build(info: CheckpointInfo):
     from transformers import CLIPTokenizer
 
     from extras.studio import checkpoints
+    from extras.studio.checkpoint_files import is_flux_doodle
 
+    if is_flux_doodle(info.filename):
+        from extras.studio import flux_doodle
+
+        return flux_doodle.load(info.filename, devices.device, devices.dtype)
     model, folder, encoders = checkpoints.load(info.filename, tokenizer_dir, devices.device, devices.dtype)
     tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     tokenizer.model_max_length = int(1e9)  # prompts are cut into chunks, never truncated: no warning either

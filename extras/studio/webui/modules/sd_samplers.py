@@ -27,11 +27,11 @@ samplers_hidden: set[str] = set()
 
 
 class UnknownName(ValueError):
-    """A sampler or scheduler that does not exist; the message lists those that do."""
+    """A sampler or scheduler that does not exist, or not for this model; the message lists those that do."""
 
-    def __init__(self, field: str, value, allowed):
+    def __init__(self, field: str, value, allowed, why: str = "not found"):
         self.field, self.value, self.allowed = field, value, list(allowed)
-        super().__init__(f"{field} {value!r} not found; allowed are: {', '.join(self.allowed)}")
+        super().__init__(f"{field} {value!r} {why}; allowed are: {', '.join(self.allowed)}")
 
 
 def find_sampler_config(name):
@@ -43,6 +43,8 @@ def create_sampler(name, model):
     config = find_sampler_config(name)
     if config is None:
         raise UnknownName("Sampler", name, all_samplers_map)
+    if getattr(model, "parameterization", None) == "flow" and config.name not in table.FOR_FLOWS:
+        raise UnknownName("Sampler", name, table.FOR_FLOWS, "does not fit a flow model")
     sampler = config.constructor(model)
     sampler.config = config
     return sampler

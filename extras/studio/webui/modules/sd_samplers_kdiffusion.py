@@ -18,7 +18,13 @@ class CFGDenoiserKDiffusion(CFGDenoiser):
     @property
     def inner_model(self):
         if self.model_wrap is None:
-            self.model_wrap = denoisers.DiscreteDenoiser(shared.sd_model, quantize=opts.enable_quantization)
+            model = shared.sd_model
+            flow = model.parameterization == "flow"
+            self.model_wrap = (
+                denoisers.FlowDenoiser(model)
+                if flow
+                else denoisers.DiscreteDenoiser(model, quantize=opts.enable_quantization)
+            )
         return self.model_wrap
 
 
@@ -103,7 +109,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         """From noise ``x`` (B, 4, h, w) of unit variance."""
         steps = steps or p.steps
         sigmas = self.get_sigmas(p, steps).to(x.device)
-        if opts.sgm_noise_multiplier:
+        if opts.sgm_noise_multiplier and p.sd_model.parameterization != "flow":
             p.extra_generation_params["SGM noise multiplier"] = True
             x = x * torch.sqrt(1.0 + sigmas[0] ** 2.0)
         else:
@@ -131,7 +137,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         sigmas = self.get_sigmas(p, steps).to(x.device)
         sched = sigmas[max(steps - t_enc - 1, 0) :]
-        xi = self.add_extra_noise(p, x, noise, x + noise * sched[0])
+        xi = self.add_extra_noise(p, x, noise, self.model_wrap.noised(x, noise, sched[0]))
         kwargs = self._func_args(
             p, x, sigmas, {"n": len(sched) - 1, "sigma_min": sched[-2], "sigma_max": sched[0], "sigmas": sched}
         )
