@@ -14,12 +14,15 @@ def write(results: Results, path: Path, csvs: str) -> Path:
     cells = [
         _text(f"# {results.title}\n\nThe numbers behind `report.html`. Run it in the folder of the run."),
         _code(
-            f'import pandas as pd\n\nfolder = "{csvs}"\n'
-            'rows = pd.read_csv(f"{folder}/metrics_results.csv")\nrows.head()'
+            f'from pathlib import Path\n\nimport pandas as pd\n\nfolder = Path("{csvs}")\n\n\n'
+            "def table(name):  # packed or not\n"
+            '    path = folder / f"{name}.csv"\n'
+            '    return pd.read_csv(path if path.exists() else f"{path}.gz")\n\n\n'
+            'rows = table("metrics_results")\nrows.head()'
         ),
         _text("Every comparison of the plan: difference, 95 % interval over targets, Holm's p value."),
         _code(
-            'comparisons = pd.read_csv(f"{folder}/comparisons.csv")\n'
+            'comparisons = table("comparisons")\n'
             'comparisons[["id", "model_type", "treated", "control", "outcome",\n'
             '             "difference", "low", "high", "p_holm", "held"]]'
         ),
@@ -39,8 +42,8 @@ def write(results: Results, path: Path, csvs: str) -> Path:
             f'panel.set_xlabel("{preservation}")\npanel.set_ylabel("{adherence}")\npanel.legend(fontsize=7);'
         ),
         _text("Sets, and cost."),
-        _code('pd.read_csv(f"{folder}/kid_scores.csv")'),
-        _code('pd.read_csv(f"{folder}/cost.csv")'),
+        _code('table("kid_scores")'),
+        _code('table("cost")'),
     ]
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for number, cell in enumerate(cells):
