@@ -1,7 +1,8 @@
 """The other methods of guidance, alone and together, and the hand-off from a base model."""
 
+import numpy as np
 import pytest
-from host_client import GLASSES
+from host_client import GLASSES, Refused, read
 
 capability = pytest.mark.capability
 METHODS = {
@@ -77,3 +78,23 @@ def test_handoff_that_cannot_be(host):
         drawn = host.draw({**GLASSES, **given})
         assert field in drawn.error and "allowed" in drawn.error, given
         assert drawn.same(host.plain)
+
+
+@capability("routes of its own: text-to-image, image-to-image")
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_routes(host, kind):
+    """Guided by NAG-PAG; without, the host's own picture; 422 names what is wrong."""
+    path = f"/nag-time/{kind}-to-image"
+    asked = {"prompt": "a nerd", "width": 64, "height": 64, "num_inference_steps": 4, "guidance_scale": 1, "seed": 7}
+    if kind == "image":
+        asked |= {"image_url": f"data:image/png;base64,{host.plain.pngs[0]}", "strength": 0.7}
+    plain = host.post(path, {**asked, "enable_nag_pag": False})
+    guided = host.post(path, {**asked, "nag_pag_scale": 3})
+    assert guided["has_nag_pag"] and guided["nag_pag"]["calls"] and not guided["warnings"] and guided["seed"] == 7
+    assert not plain["has_nag_pag"] and plain["nag_pag"] is None
+    assert abs(np.asarray(read(guided["image"])).astype(int) - np.asarray(read(plain["image"]))).max() > 2
+    for field, value in (("nag_pag_scale", 99), ("nag_pag_applied_layers", ["no-such"]), ("guidance_scale", "much")):
+        with pytest.raises(Refused) as refused:
+            host.post(path, {**asked, field: value})
+        assert refused.value.status == 422 and field in refused.value.body
+    assert host.draw().same(host.plain)
