@@ -8,8 +8,9 @@ from typing import Any
 
 from . import arms
 from .arms import BASE, NAG, Arm, Guided
+from .meter import Meter
 from .shapes import Subject
-from .timing import take_turns
+from .timing import Spread, one_step, take_turns
 
 Point = dict[str, Any]
 TOKENS = (77, 154, 308, 616)
@@ -43,7 +44,13 @@ def curves(subject: Subject, rounds: int, said: Callable[[str], None] = lambda t
         return replace(subject, **values)
 
     def measured(at: float, guided: Arm, plain: Arm) -> Point:
-        found = take_turns({BASE: plain, NAG: guided}, rounds).spread(NAG)
+        one_step(guided)  # keys and values of the negative
+        meter = Meter(subject.model) if subject.device.type == "cpu" else None
+        times = take_turns({BASE: plain, NAG: guided}, rounds, meter=meter)
+        found = times.spread(NAG)
+        if meter is not None:
+            found = Spread.of(times.by_layers(NAG))
+            meter.close()
         guided.close()
         said(f"{at:g}: {found.median:.3f}")
         return {"at": at, "ratio": found.median, "low": found.low_quartile, "high": found.high_quartile}

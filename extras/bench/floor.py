@@ -69,22 +69,19 @@ class Kept:
     layer: int
 
 
-def kept(subject: Subject) -> Kept:
+def kept(shape: Shape, resolution: int, dtype: torch.dtype, batch: int = 1, tokens: int = 0) -> Kept:
     """Of NAG on this model."""
+    subject = Subject(shape, shape.empty(), torch.device("meta"), torch.float32, resolution, batch, tokens)
     guided = arms.nag(subject)
-    size = torch.finfo(subject.dtype).bits // 8
+    size = torch.finfo(dtype).bits // 8
     seen: list[int] = []
 
     def see(module: Any, args: Any, output: Tensor) -> None:
         seen.append(output.numel() * size)
 
     run = guided.guidance.runs[0]
-    handles = [layer.attn.to_q.register_forward_hook(see) for layer in run.layers]
-    try:
-        subject.forward()
-    finally:
-        for handle in handles:
-            handle.remove()
-        guided.close()
+    for layer in run.layers:
+        layer.attn.to_q.register_forward_hook(see)
+    subject.forward()
     cached = sum(2 * subject.tokens * layer.width * size for layer in run.layers if layer.kind == "cross")
     return Kept(cached, 4 * max(seen, default=0))

@@ -12,14 +12,17 @@ import torch
 from torch import Tensor
 
 from . import arms, counting, memory
-from .arms import BASE, DUPLICATE, NAG, OFF, OUTSIDE, Arm
+from .arms import BASE, CFG_STEP, DUPLICATE, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
 from .floor import floor, kept
 from .machine import load
+from .meter import Meter
+from .report import best, title
 from .shapes import Shape, Subject, build
-from .timing import Times, one_step, take_turns
+from .timing import Spread, Times, one_step, take_turns
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
+SELDOM = (SHARED, TPG, CFG_STEP)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
     began = time.monotonic()
     subject = Subject(shape, build(shape, plan.device, dtype), plan.device, dtype, resolution, batch)
     untouched = subject.forward()
+    flux = shape.kind == "flux"
     record: Record = {
         "model": shape.name,
         "kind": shape.kind,
@@ -46,26 +50,28 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
         "batch": batch,
         "tokens": subject.tokens,
         "published": shape.published,
-        "blocks": [shape.config.get("num_layers", 19), shape.config.get("num_single_layers", 38)]
-        if shape.kind == "flux"
-        else None,
+        "blocks": [shape.config.get(name, 0) for name in ("num_layers", "num_single_layers")] if flux else None,
         "load": [load()],
         "floor": floor(shape, resolution, batch).to_dict(),
-        "kept": asdict(kept(subject)),
+        "kept": asdict(kept(shape, resolution, dtype, batch)),
     }
-    if plan.memory:
-        record["peaks"] = _peaks(subject)
-        say(f"{shape.name}: memory measured")
+    say(f"{shape.name}: {title(record)}; arithmetic adds {record['floor']['share']:.2%}")
     every = arms.arms(subject)
     try:
-        record["arms"] = {name: _about(arm, untouched, every[DUPLICATE]) for name, arm in every.items()}
-        _check(record["arms"])
+        record["arms"] = _abouts(every, untouched)
+        say(f"{shape.name}: what must act acts, what must not does not")
         until = None if plan.seconds is None else began + plan.seconds
-        times = take_turns(every, plan.rounds, until, lambda n, so_far: say(_line(shape, n, so_far)))
+        told: Callable[[int, Times], None] = lambda n, so_far: say(_line(shape, n, so_far))  # noqa: E731
+        meter = None if flux or plan.device.type != "cpu" else Meter(subject.model)
+        try:
+            times = take_turns(every, plan.rounds, until, told, SELDOM, meter)
+        finally:
+            if meter is not None:
+                meter.close()
         for name in every:
             record["arms"][name].update(_timed(times, name))
         record["rounds"] = len(times.busy[BASE])
-        record["to_duplicate"] = _share_of_overhead(times)
+        record["to_duplicate"] = _share_of_overhead(record["arms"])
         record["once_seconds"] = _once(every[NAG], subject)
         record["hot"] = _hot(every)
     finally:
@@ -73,6 +79,8 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
             arm.close()
     if not arms.clean(subject):
         raise RuntimeError(f"{shape.name}: hooks are left in the model")
+    if plan.memory:
+        record["peaks"] = _peaks(subject)
     record["load"].append(load())
     return record
 
@@ -86,31 +94,34 @@ def _peaks(subject: Subject) -> dict[str, int]:
     return {name: memory.peak(make, subject.device, 2 if name == NAG else 1) for name, make in makers.items()}
 
 
-def _about(arm: Arm, untouched: Tensor, duplicate: Arm) -> Record:
-    """Its picture against that of the model before anything of ours was in it, and its counts."""
-    *_, out = one_step(arm)
-    arm.ready()
-    try:
-        counts = counting.counted(arm.step)
-    finally:
-        arm.rest()
-    found: Record = {
-        "what": arms.WHAT[arm.name],
-        "identical": bool(torch.equal(out, untouched)),
-        "change": _relative(out, untouched),
-        "operators": counts.operators,
-        "attentions": counts.attentions,
-        "projections": counts.projections,
-        "waits": counts.waits,
-    }
-    if arm.name == NAG:
-        found["from_duplicate"] = _relative(out, one_step(duplicate)[2])
-    arm.ready()
-    try:
-        launched = counting.launches(arm.step, arm.subject.device)
-    finally:
-        arm.rest()
-    return found | (launched or {})
+def _abouts(every: dict[str, Arm], untouched: Tensor) -> dict[str, Record]:
+    """Of each arm: its picture against that of the model before anything of ours was in it, and its counts."""
+    found: dict[str, Record] = {}
+    outputs: dict[str, Tensor] = {}
+    one_step(every[NAG])  # its first step also projects the negative
+    for name, arm in every.items():
+        arm.ready()
+        try:
+            counts = counting.counted(lambda arm=arm, name=name: outputs.update({name: arm.step()}))
+        finally:
+            arm.rest()
+        found[name] = {
+            "what": arms.WHAT[name],
+            "identical": bool(torch.equal(outputs[name], untouched)),
+            "change": _relative(outputs[name], untouched),
+            "operators": counts.operators,
+            "attentions": counts.attentions,
+            "projections": counts.projections,
+            "waits": counts.waits,
+        }
+        arm.ready()
+        try:
+            found[name] |= counting.launches(arm.step, arm.subject.device) or {}
+        finally:
+            arm.rest()
+    found[NAG]["from_duplicate"] = _relative(outputs[NAG], outputs[DUPLICATE])
+    _check(found)
+    return found
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
@@ -122,23 +133,25 @@ def _check(found: dict[str, Record]) -> None:
     for name in (BASE, OFF, OUTSIDE):
         if not found[name]["identical"]:
             raise RuntimeError(f"{name}: the prediction is not that of the untouched model")
-    for name in found.keys() - {BASE, OFF, OUTSIDE, arms.CFG_STEP}:
+    for name in found.keys() - {BASE, OFF, OUTSIDE, CFG_STEP}:
         if found[name]["change"] < 1e-3:
             raise RuntimeError(f"{name}: does not act")
 
 
 def _timed(times: Times, name: str) -> Record:
-    return {
+    found: Record = {
         "ratio": asdict(times.spread(name)),
-        "seconds": statistics.median(times.busy[name]),
-        "wall_seconds": statistics.median(times.wall[name]),
+        "seconds": statistics.median(times.busy[name].values()),
+        "wall_seconds": statistics.median(times.wall[name].values()),
         "ratios": [round(ratio, 5) for ratio in times.ratios(name)],
     }
+    layers = times.by_layers(name) if name not in (TPG, CFG_STEP) else []
+    return found | ({"by_layers": asdict(Spread.of(layers))} if layers else {})
 
 
-def _share_of_overhead(times: Times) -> float | None:
+def _share_of_overhead(arms_of: Record) -> float | None:
     """Our overhead as a share of the duplicating one's, of medians."""
-    ours, plain = (times.spread(name).median - 1 for name in (NAG, DUPLICATE))
+    ours, plain = (best(arms_of[name])["median"] - 1 for name in (NAG, DUPLICATE))
     return ours / plain if plain > 0 else None
 
 
@@ -172,6 +185,6 @@ def _hot(every: dict[str, Arm]) -> list[Record]:
 
 
 def _line(shape: Shape, number: int, times: Times) -> str:
-    if not number:
-        return f"{shape.name}: warmed up"
-    return f"{shape.name}: round {number}, NAG {times.spread(NAG).median:.4f} of the plain step"
+    layers = times.by_layers(NAG)
+    more = f", by layers {statistics.median(layers):.4f}" if layers else ""
+    return f"{shape.name}: round {number}, NAG {times.spread(NAG).median:.4f} of the plain step{more}"

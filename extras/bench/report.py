@@ -20,10 +20,16 @@ def title(model: Record) -> str:
     )
 
 
+def best(arm: Record) -> Record:
+    """The spread to judge by: that of the layers where they were metered."""
+    spread: Record = arm.get("by_layers") or arm["ratio"]
+    return spread
+
+
 def table(model: Record) -> list[list[str]]:
     """Rows of text; the first is the head."""
     gpu = "launches" in model["arms"][BASE]
-    head = ["step", "ratio", "quartiles", "95 %", "seconds", "change", "operators", "attentions", "waits"]
+    head = ["step", "ratio", "quartiles", "95 %", "by layers", "seconds", "change", "operators", "attentions", "waits"]
     rows = [head + (["launches", "synchronisations"] if gpu else [])]
     for name, arm in model["arms"].items():
         ratio = arm["ratio"]
@@ -32,6 +38,7 @@ def table(model: Record) -> list[list[str]]:
             f"{ratio['median']:.4f}",
             f"{ratio['low_quartile']:.3f}–{ratio['high_quartile']:.3f}",
             f"{ratio['low']:.3f}–{ratio['high']:.3f}",
+            _by_layers(arm),
             f"{arm['seconds']:.3g}",
             "none" if arm["identical"] else f"{arm['change']:.1%}",
             str(arm["operators"]),
@@ -40,6 +47,13 @@ def table(model: Record) -> list[list[str]]:
         ]
         rows.append(row + ([str(arm["launches"]), str(arm["synchronisations"])] if gpu else []))
     return rows
+
+
+def _by_layers(arm: Record) -> str:
+    if "by_layers" not in arm:
+        return "–"
+    spread = arm["by_layers"]
+    return f"{spread['median']:.4f} ({spread['low']:.3f}–{spread['high']:.3f})"
 
 
 def plain(rows: Sequence[Sequence[str]]) -> str:
@@ -70,12 +84,15 @@ def number(target: Record, key: str) -> str:
     return f"{value:.2%}"
 
 
+VERDICTS = {True: "met", False: "**missed**", None: "unclear"}
+
+
 def verdicts(model: Record) -> list[list[str]]:
     """The targets as rows."""
     rows = [["aim", "at most", "found", ""]]
     for target in model["targets"]:
         what = target["what"].removesuffix(", bytes")
-        rows.append([what, number(target, "wanted"), number(target, "found"), "met" if target["met"] else "**missed**"])
+        rows.append([what, number(target, "wanted"), number(target, "found"), VERDICTS[target["met"]]])
     return rows
 
 
@@ -96,7 +113,7 @@ def page(result: Record, plot: str) -> str:
     lines = [
         "# What guidance costs",
         "",
-        f"Written by `{result['command']}` on {result['date']}; the raw numbers are in `{result['json']}`.",
+        "Written by `python nagtime.py bench --docs`; the raw numbers: [bench.json](performance/bench.json).",
         "",
         f"Machine: {about['processor']}, {about['cores']} cores, {about['threads']} threads; device {about['device']}; "
         f"torch {about['torch']}. " + (f"Load while measuring: {min(loads):g} to {max(loads):g}." if loads else ""),
@@ -114,6 +131,8 @@ def page(result: Record, plot: str) -> str:
             "",
             f"## {title(model)}",
             "",
+            f"`{model['command']}`, {model['date']}, {model['rounds']} rounds",
+            "",
             markdown(table(model)),
             "",
             markdown(verdicts(model)),
@@ -125,7 +144,7 @@ def page(result: Record, plot: str) -> str:
             "",
             "## How the cost grows",
             "",
-            f"{result['curves_of']}; ratio of the guided step to the plain one.",
+            f"{result['curves_of']}; ratio of the guided step to the plain one. `{result['curves_command']}`",
             "",
         ]
         for name, points in result["curves"].items():
@@ -137,10 +156,13 @@ def page(result: Record, plot: str) -> str:
 
 METHOD = (
     "Models of the published sizes with random weights: what a step costs does not depend on them. All ways take",
-    "turns in one run, in rotated order; a **ratio** is that of a step to the plain step *of the same round*, given as",
-    "the median over the rounds, with quartiles and a 95 % bootstrap interval. On a CPU, times are processor times, so",
-    "that other programs do not count; the clock's are in the JSON. `change` is |prediction − plain|₁ / |plain|₁.",
-    "`waits` are operators whose result the CPU has to read before it goes on: each would hold a GPU up.",
+    "turns in one run, in rotated order; a **ratio** is that of a step to the plain step *of the same round*,",
+    "given as the median over the rounds, with quartiles and a 95 % bootstrap interval. On a CPU, times are",
+    "processor times, so that other programs do not count; the clock's are in the JSON. **By layers** is the same",
+    "ratio from the time inside the attention layers, in units of the rest of the same step, which is the same",
+    "work in all: it is much steadier, and what the aims are judged by where it is there. An aim whose 95 %",
+    "interval holds its limit is *unclear*. `change` is |prediction − plain|₁ / |plain|₁. `waits` are operators",
+    "whose result the CPU must read before it goes on: each would hold a GPU up.",
 )
 
 
@@ -151,7 +173,7 @@ def _explained(result: Record) -> dict[str, str]:
 def _text(model: Record) -> list[str]:
     """Floor, measured, and where the rest goes."""
     floor, arms = model["floor"], model["arms"]
-    measured = arms[NAG]["ratio"]["median"] - 1
+    measured = best(arms[NAG])["median"] - 1
     lines = [
         f"**Floor.** The plain step is {floor['base'] / 1e12:.3g} TFLOP; guidance adds {floor['share']:.2%} to it by "
         f"count{_once(model)}. Duplicating adds {floor['duplicate_share']:.2%} by count. Measured: {measured:.2%}.",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from .arms import BASE, Arm
+from .meter import Meter
 
 
 @dataclass
@@ -36,18 +37,28 @@ class Spread:
 
 @dataclass
 class Times:
-    """Seconds of each round. ``busy``: processor time of all threads on a CPU, time between two events on a GPU: what
-    ratios are made of, since other programs do not count in it; ``wall``: by the clock."""
+    """Seconds by arm and round. ``busy``: processor time of all threads on a CPU, time between two events on a GPU;
+    other programs do not count in it, so ratios are made of it. ``wall``: by the clock. ``layers``: the part of
+    ``busy`` inside the attention layers, where it was metered."""
 
-    busy: dict[str, list[float]] = field(default_factory=dict)
-    wall: dict[str, list[float]] = field(default_factory=dict)
+    busy: dict[str, dict[int, float]] = field(default_factory=dict)
+    wall: dict[str, dict[int, float]] = field(default_factory=dict)
+    layers: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def ratios(self, name: str, to: str = BASE) -> list[float]:
-        """Of each round."""
-        return [a / b for a, b in zip(self.busy[name], self.busy[to], strict=True)]
+        """Of each round that has both."""
+        return [seconds / self.busy[to][n] for n, seconds in self.busy[name].items() if n in self.busy[to]]
 
     def spread(self, name: str, to: str = BASE) -> Spread:
         return Spread.of(self.ratios(name, to))
+
+    def by_layers(self, name: str, to: str = BASE) -> list[float]:
+        """The same ratios for an arm that differs inside the layers only: each step in units of its own rest."""
+
+        def step(arm: str, n: int) -> float:
+            return self.busy[arm][n] / (self.busy[arm][n] - self.layers[arm][n])
+
+        return [step(name, n) / step(to, n) for n in self.layers.get(name, {}) if n in self.layers[to]]
 
 
 def one_step(arm: Arm) -> tuple[float, float, Any]:
@@ -76,21 +87,24 @@ def take_turns(
     rounds: int,
     until: float | None = None,
     told: Callable[[int, Times], None] | None = None,
+    seldom: Collection[str] = (),
+    meter: Meter | None = None,
 ) -> Times:
-    """``rounds`` rounds, fewer (but three) when the monotonic time ``until`` is over. A first one that warms up is
-    thrown away."""
-    names = list(arms)
-    times = Times({name: [] for name in names}, {name: [] for name in names})
-    for number in range(rounds + 1):
-        if until is not None and number > 3 and time.monotonic() > until:
+    """``rounds`` rounds of arms that are warm, fewer (but three) when the monotonic time ``until`` is over. ``seldom``:
+    arms that are taken in every third round only."""
+    times = Times(*({name: {} for name in arms} for _ in range(3)))
+    for number in range(rounds):
+        if until is not None and number >= 3 and time.monotonic() > until:
             break
+        names = [name for name in arms if number % 3 == 0 or name not in seldom]
         shift = number % len(names)
         order = names[shift:] + names[:shift]
         for name in order if number % 2 else reversed(order):
-            busy, wall, _ = one_step(arms[name])
-            if number:
-                times.busy[name].append(busy)
-                times.wall[name].append(wall)
+            if meter is not None:
+                meter.reset()
+            times.busy[name][number], times.wall[name][number], _ = one_step(arms[name])
+            if meter is not None:
+                times.layers[name][number] = meter.seconds
         if told is not None:
-            told(number, times)
+            told(number + 1, times)
     return times

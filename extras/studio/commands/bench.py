@@ -40,6 +40,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--curve-resolution", type=_resolution, default=256)
     add("--curve-rounds", type=_positive, default=5)
     add("--out", type=Path, default=Path("bench"), metavar="FOLDER", help="default: bench/")
+    add("--no-memory", action="store_true", help="leave out the peaks of memory")
+    add("--add", action="store_true", help="keep what bench.json in that folder says of other models")
     add("--docs", action="store_true", help="also write docs/PERFORMANCE.md, with its numbers and picture")
     return parser.parse_args(argv)
 
@@ -73,6 +75,8 @@ def main(argv: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     result = run(options, device, "python nagtime.py bench " + shlex.join(argv))
+    if options.add and (options.out / "bench.json").is_file():
+        result = joined(json.loads((options.out / "bench.json").read_text("utf-8")), result)
     from extras.bench.plot import svg
     from extras.bench.report import terminal
 
@@ -98,12 +102,11 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
         print(text, file=sys.stderr, flush=True)
 
     result: dict[str, Any] = {
-        "command": command.strip(),
-        "date": datetime.date.today().isoformat(),
         "machine": machine(device, torch.get_num_threads()),
         "models": [],
         "curves": {},
         "curves_of": "",
+        "curves_command": command,
         "skipped": [],
     }
     jobs = len(options.models) + (options.curves != "none")
@@ -117,8 +120,10 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
         if not fits(shape, dtype, free):
             result["skipped"].append(f"{name} in {dtype}: {free / 1e9:.1f} GB are free, which is not enough")
             continue
-        record = measure(shape, dtype, resolution, Plan(device, options.rounds, seconds), say, options.batch)
-        record["targets"] = targets(record)
+        record = measure(
+            shape, dtype, resolution, Plan(device, options.rounds, seconds, not options.no_memory), say, options.batch
+        )
+        record |= {"targets": targets(record), "command": command, "date": datetime.date.today().isoformat()}
         result["models"].append(record)
     if options.curves != "none":
         dtype, resolution = sizes(options.curves, device.type, options)
@@ -133,6 +138,19 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
     if device.type != "cuda":
         result["skipped"].append("kernel launches, synchronisations and times on a GPU: no CUDA device was there")
     return result
+
+
+def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Both, what is new in the place of what it repeats; models in the order in which they are known."""
+    models = {model["model"]: model for model in [*before["models"], *now["models"]]}
+    curves = now if now["curves"] else before
+    skipped = [text for text in before["skipped"] if text.partition(" ")[0] not in models]
+    return {
+        **now,
+        **{key: curves[key] for key in ("curves", "curves_of", "curves_command")},
+        "models": [models[name] for name in MODELS if name in models],
+        "skipped": list(dict.fromkeys([*skipped, *now["skipped"]])),
+    }
 
 
 def sizes(name: str, device: str, options: argparse.Namespace) -> tuple[Any, int]:
@@ -154,7 +172,6 @@ def write_docs(result: dict[str, Any], docs: Path = ROOT / "docs") -> None:
     from extras.bench.plot import svg
     from extras.bench.report import page
 
-    result = {**result, "json": "docs/performance/bench.json"}
     write(docs / "performance" / "bench.json", json.dumps(result, indent=1) + "\n")
     write(docs / "performance" / "bench.svg", svg(result))
     write(docs / "PERFORMANCE.md", page(result, "performance/bench.svg"))
