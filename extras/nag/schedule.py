@@ -19,6 +19,7 @@ Unit "sigma": guided while ``start >= sigma > end``; a start of 0 means from the
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -139,6 +140,21 @@ class Resolved:
         return max(0.0, (TRAIN_TIMESTEPS - 2 - t) / (TRAIN_TIMESTEPS - 1))
 
     # -- what a user sees ---
+
+    def edges(self) -> list[float]:
+        """Where a window can begin and end, in its unit: entry k lies between steps k and k + 1, the first before all
+        steps, the last after them. With entries i - 1 and j as start and end, exactly the steps i to j are guided.
+        Two decimals where they are enough; empty where two steps are at one place."""
+        falling = self.schedule.unit == "sigma"
+        places = [self._sigma(t) if falling else self.progress(t) for t in self.times]
+        if places != sorted(set(places), reverse=falling):
+            return []
+        inner = []
+        for last, following in itertools.pairwise(places):
+            rounded = (math.ceil(following * 100) if falling else math.floor(following * 100)) / 100
+            between = rounded < last * (1 - 2 * _SLACK) if falling else rounded > last + 2 * _SLACK
+            inner.append(rounded if between else (last + following) / 2)
+        return [0.0, *inner, 0.0 if falling else 1.0]
 
     @property
     def guided_steps(self) -> list[int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-SCRIPT = HERE.parents[1] / "javascript" / "nag_time.js"
+SCRIPTS = sorted((HERE.parents[1] / "javascript").glob("nag_time*.js"))
 STYLE = HERE.parents[1] / "style.css"
 PINS = HERE.parents[1] / "extras" / "studio" / "requirements.txt"
 GRADIOS = {
@@ -118,7 +118,8 @@ def page(browser, app):
     opened.set_default_timeout(20_000)
     broken: list[str] = []
     opened.on("pageerror", lambda error: broken.append(str(error)))
-    opened.add_init_script(path=SCRIPT)
+    for script in SCRIPTS:
+        opened.add_init_script(path=script)
     opened.goto(app.url, wait_until="domcontentloaded")
     opened.wait_for_selector("#txt2img_generate")
     opened.add_style_tag(path=STYLE)

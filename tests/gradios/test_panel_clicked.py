@@ -141,6 +141,49 @@ def test_a_moving_slider_ends_in_the_right_plot(panel):
     shows(panel, "plot", "guided steps 1-29 / 29")
 
 
+def handle(page, kind: str):
+    return page.locator(f"{PANEL}_plot [data-nag-time-handle={kind}]")
+
+
+def drag(page, kind: str, step: float, of: int) -> None:
+    """The handle to the place between two steps."""
+    frame, grip = page.locator(f"{PANEL}_plot .nag-time-frame").bounding_box(), handle(page, kind).bounding_box()
+    y = grip["y"] + grip["height"] / 2
+    page.mouse.move(grip["x"] + grip["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + frame["width"] * step / of + 3, y, steps=4)
+    page.mouse.up()
+
+
+def test_the_window_is_dragged_in_the_plot(panel):
+    number(panel, "txt2img_steps", "8")
+    shows(panel, "plot", "guided steps 1-8 / 8")
+    drag(panel, "end", 6, 8)
+    shows(panel, "plot", "guided steps 1-6 / 8")
+    drag(panel, "start", 2, 8)
+    shows(panel, "plot", "guided steps 3-6 / 8")
+    drag(panel, "ramp_steps", 4, 8)
+    shows(panel, "plot", "guided steps 3-6 / 8 strength 0.33 0.67 1 1")
+    drag(panel, "start", 8, 8)  # one step stays
+    shows(panel, "plot", "guided steps 6 / 8")
+    got = given(panel)
+    assert (got["start"], got["end"], got["ramp_steps"]) == (0.62, 0.74, 3)
+
+
+def test_the_window_is_moved_by_keys(panel):
+    number(panel, "txt2img_steps", "8")
+    shows(panel, "plot", "guided steps 1-8 / 8")
+    handle(panel, "end").focus()
+    panel.keyboard.press("ArrowLeft")
+    shows(panel, "plot", "guided steps 1-7 / 8")
+    panel.wait_for_function("document.activeElement.dataset.nagTimeHandle === 'end'")
+    panel.keyboard.press("ArrowLeft")
+    shows(panel, "plot", "guided steps 1-6 / 8")
+    handle(panel, "start").focus()
+    panel.keyboard.press("ArrowRight")
+    shows(panel, "plot", "guided steps 2-6 / 8")
+
+
 def test_sigma_windows_reach_beyond_one(panel):
     open_up(panel, "advanced")
     panel.locator(f"{PANEL}_unit label", has_text="sigma").click()

@@ -218,3 +218,26 @@ def test_bad_grids_are_refused():
         Schedule().resolve([])
     with pytest.raises(ValueError, match="finite"):
         Schedule().resolve([float("nan")])
+
+
+@given(
+    st.lists(st.integers(0, 998), min_size=1, max_size=60, unique=True),
+    st.sampled_from(["noise", "steps", "sigma"]),
+    st.data(),
+)
+def test_a_window_between_two_edges_is_these_steps(times, unit, data):
+    times = sorted(times, reverse=True)
+    sigmas = [math.exp(t / 150 - 3) for t in times]
+    edges = Schedule(0, 0 if unit == "sigma" else 1, unit).resolve(times, sigmas).edges()
+    assert len(edges) == len(times) + 1
+    first = data.draw(st.integers(1, len(times)))
+    last = data.draw(st.integers(first, len(times)))
+    resolved = Schedule(edges[first - 1], edges[last], unit).resolve(times, sigmas)
+    assert resolved.guided_steps == list(range(first, last + 1))
+
+
+def test_edges_are_short_numbers_where_steps_are_far_apart():
+    assert Schedule().resolve(TRAILING4).edges() == [0, 0.24, 0.49, 0.74, 1]
+    assert Schedule(unit="steps").resolve(TRAILING4).edges() == [0, 0.25, 0.5, 0.75, 1]
+    assert Schedule(0, 0, "sigma").resolve(TRAILING4, [14.6, 4.123, 1.5, 0.7]).edges() == [0, 4.13, 1.5, 0.7, 0]
+    assert Schedule().resolve([999, 999, 500]).edges() == []

@@ -160,6 +160,29 @@ def test_the_plot_of_every_sampler(engine):
         assert "guided" in bars(script_of(engine).panel.plot({}, steps=5, sampling=sampler))
 
 
+def places(html):
+    """Handle -> the step before which it stands, from 0."""
+    marks = re.findall(r'data-nag-time-handle="(\w+)"[^>]*aria-valuenow="(\d+)"', html)
+    return {kind: int(at) for kind, at in marks}
+
+
+def test_the_handles_stand_around_the_steps_that_are_guided(engine):
+    plot = script_of(engine).panel.plot
+    assert places(plot(window(0.3, 0.8, ramp_steps=3), steps=8)) == {"start": 3, "ramp_steps": 5, "end": 6}
+    assert places(plot({}, steps=4)) == {"start": 0, "ramp_steps": 0, "end": 4}
+    assert places(plot(window(5, 0.5, "sigma"), steps=8))["start"] > 0
+    assert not places(plot(window(0.9, 0.95), steps=4)), "nothing is guided"
+    assert not places(plot({"nag": False, "tpg_scale": 3}, steps=4)), "another method's window"
+
+
+@pytest.mark.parametrize("unit", ["noise", "steps", "sigma"])
+def test_a_handle_sets_what_the_sampler_then_does(engine, draw, unit):
+    html = script_of(engine).panel.plot(window(0, 0 if unit == "sigma" else 1, unit), steps=6, sampling="Euler")
+    edges = [float(edge) for edge in re.search(r'data-nag-time-edges="([^"]*)"', html)[1].split()]
+    report = draw({"negative": "glasses", "unit": unit, "start": edges[2], "end": edges[5]}, steps=6).report
+    assert report["guided_steps"] == [3, 4, 5]
+
+
 def test_the_plot_says_what_is_wrong(engine):
     plot = script_of(engine).panel.plot
     assert "must come after the start" in plot(window(0.5, 0.2))

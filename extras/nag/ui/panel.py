@@ -11,7 +11,7 @@ import gradio as gr
 
 from ..fields import FIELDS, GROUPS, MAX_SIGMA, SettingsError
 from ..settings import Settings
-from ..windows import cfg_scales, no_effect, windows_of
+from ..windows import NAG, cfg_scales, no_effect, windows_of
 from .controls import HIDDEN, QUIET, control, page, passing, switch
 from .markup import Value, note, refused
 from .panel_layers import LayersOf, LayerTable, no_layers
@@ -192,7 +192,7 @@ class Panel:
             return note(Value(str(sampling)), "makes no step with so few. Allowed: more steps.", kind="error")
         resolved = {window.name: window.schedule.resolve(grid.times, grid.sigmas) for window in windows}
         scales = cfg_scales(settings, resolved, float(cfg_scale)) if cfg_scale else []
-        text = schedule_html(resolved, scales, grid.exact)
+        text = schedule_html(resolved, scales, grid.exact, handles=NAG in resolved)
         for field in no_effect(settings, windows):
             value = Value(f"{getattr(settings, field):g}")
             text += note(FIELDS[field].label, value, "NAG changes nothing.", kind="warning")

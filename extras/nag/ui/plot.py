@@ -15,10 +15,13 @@ _MOST = 200  # bars; beyond, they are less than two units wide
 _NAMED = 30  # steps that are numbered one by one
 
 
-def schedule_html(methods: Mapping[str, Resolved], scales: Sequence[float], exact: bool = True) -> str:
+def schedule_html(
+    methods: Mapping[str, Resolved], scales: Sequence[float], exact: bool = True, handles: bool = False
+) -> str:
     """Inline SVG and lines of words. ``methods``: by name, on one grid; the first is drawn high, the others low under
     it. ``scales``: the CFG scale of each step, empty where the host tells none. ``exact``: False where the steps only
-    stand for the sampler's own."""
+    stand for the sampler's own. ``handles``: the first method's start, end and ramp can be dragged (nag_time_handles.js
+    sets the sliders)."""
     lanes, top, several = "", 0, len(methods) > 1
     for name, resolved in methods.items():
         high = _HIGH if not lanes else _LOW
@@ -32,11 +35,36 @@ def schedule_html(methods: Mapping[str, Resolved], scales: Sequence[float], exac
     left = _LEFT if several else 0
     box = f"{-left} {-_HEAD} {left + _WIDE} {_HEAD + top - 4 + _FOOT}"
     drawn = f'<svg viewBox="{box}" aria-hidden="true">{lanes}{_numbers(len(first.times), top - 4)}</svg>'
+    if handles:
+        drawn = _frame(first, left, _HEAD + top - 4 + _FOOT, drawn)
     told = "".join(_told(name if several else "", resolved) for name, resolved in methods.items())
     told += _cfg(list(methods.values()), scales)
     if not exact:
         told += note("The sampler's own steps are known when it runs.")
     return f'<div class="nag-time-plot">{drawn}{told}</div>'  # the words say the same to those who cannot see it
+
+
+def _frame(resolved: Resolved, left: int, high: int, drawn: str) -> str:
+    """The picture with three handles over its first lane. Each stands between two steps; the values that a slider has
+    there travel along."""
+    edges, guided, total = resolved.edges(), resolved.guided_steps, len(resolved.times)
+    if not guided or not edges or total > _MOST:
+        return drawn
+    begin, end = guided[0] - 1, guided[-1]
+    full = min(begin + max(resolved.schedule.ramp_steps - 1, 0), end)
+    lane = f"top:{_HEAD / high:.2%};height:{_HIGH / high:.2%}"
+    marks = ""
+    for kind, name, at in (("start", "Start", begin), ("ramp_steps", "Ramp steps", full), ("end", "End", end)):
+        told = f"before step {at + 1}" if at < total else f"after step {total}"
+        place = f"left:{(left + at / total * _WIDE) / (left + _WIDE):.2%};{lane}"
+        marks += (
+            f'<span class="nag-time-handle" role="slider" tabindex="0" data-nag-time-handle="{kind}" '
+            f'aria-label="{name}" aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{at}" '
+            f'aria-valuetext="{told}" title="{name}: {told}" style="{place}"></span>'
+        )
+    values = " ".join(f"{edge:.6g}" for edge in edges)
+    told = f'data-nag-time-edges="{values}" data-nag-time-left="{left / (left + _WIDE):.4f}"'
+    return f'<div class="nag-time-frame" {told}>{drawn}{marks}</div>'
 
 
 def _told(name: str, resolved: Resolved) -> str:
