@@ -95,7 +95,8 @@ def test_an_unknown_checkpoint_lists_the_hosts(tmp_path, stub):
 
 
 def test_an_error_of_guidance_is_no_picture(tmp_path):
-    cell = type("C", (), {"spec": {"batch": 1, "seed": 3}, "guided": (1, 2)})()
+    spec = {"batch": 1, "seed": 3, "checkpoint": "mine", "sha256": ""}
+    cell = type("C", (), {"spec": spec, "guided": (1, 2)})()
     image = Image.new("RGB", (8, 8))
     bad = results_of([cell], [image], ['x\nSteps: 4, NAG error: "layers: ""q"" is unknown"'], 1.0, None)[0]
     assert bad.image is None and "layers" in bad.error
@@ -103,6 +104,32 @@ def test_an_error_of_guidance_is_no_picture(tmp_path):
     assert good.error is None and good.seconds == 1.0
     none = results_of([cell], [image], ["a\nNegative prompt: NAG guided steps: 1-2 of 4\nSteps: 4"], 1.0, None)[0]
     assert none.error == "steps 1-2 were to be guided, the host says: none"
+
+
+@pytest.mark.parametrize(
+    ("told", "known", "trouble"),
+    [
+        ("Model hash: 0d80065199, Model: student", "0d80065199ab", None),
+        ("Model hash: 0d80065199, Model: renamed", "0d80065199", None),
+        ("Model hash: 41b7cbf599, Model: tiny15", "0d80065199", "with mine, the host says: tiny15"),
+        ("Model hash: 41b7cbf599, Model: tiny15", "", "with mine, the host says: tiny15"),
+        ("Model: mine", "", None),
+        ("Model: other", "0d80065199", "the host says: other"),
+        (
+            "Model hash: e2cf440513, Model: base, Refiner: mine [0d80065199], Refiner switch at: 0.25",
+            "0d80065199ab",
+            None,
+        ),
+        ("Model hash: e2cf440513, Model: base, Refiner: tiny15 [41b7cbf599]", "0d80065199ab", "says: tiny15"),
+        ("Size: 8x8", "0d80065199", None),
+    ],
+)
+def test_a_picture_of_another_model_is_not_the_plans(told, known, trouble):
+    cell = type("C", (), {"spec": {"batch": 1, "seed": 3, "checkpoint": "mine", "sha256": known}, "guided": ()})()
+    made = results_of(
+        [cell], [Image.new("RGB", (8, 8))], [f"Model: not this line\nSteps: 4, {told}, Version: x"], 1.0, None
+    )
+    assert (made[0].error is None) if trouble is None else (trouble in made[0].error)
 
 
 @pytest.mark.timeout(300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from PIL import Image
@@ -48,6 +49,9 @@ def _trouble(cell: Cell, text: str) -> str | None:
     fields = _fields(text)
     if "NAG error" in fields:
         return fields["NAG error"]
+    told = _other_model(cell, fields)
+    if told:
+        return f"it was to be drawn with {cell.spec['checkpoint']}, the host says: {told} (its own log says why)"
     if not cell.guided:
         return None
     told = fields.get("NAG guided steps", "").partition(" of ")[0].replace(" ", "")
@@ -57,10 +61,26 @@ def _trouble(cell: Cell, text: str) -> str | None:
     return f"steps {wanted} were to be guided, the host says: {told or fields.get('NAG warning', 'none')}"
 
 
+def _other_model(cell: Cell, fields: dict[str, str]) -> str | None:
+    """The model that drew where it is not the cell's; None where it is, or the host does not tell. A host that cannot
+    load a checkpoint may answer as if nothing were wrong, and draw with the one it had."""
+    name, digest = fields.get("Model"), fields.get("Model hash")
+    refiner = re.fullmatch(r"(.*?)(?: \[(\w+)\])?", fields.get("Refiner", ""))
+    if refiner and refiner[1]:  # a hand-off: the first steps are another model's
+        name, digest = refiner[1], refiner[2]
+    wanted, known = PurePath(cell.spec["checkpoint"]).name.removesuffix(".safetensors"), cell.spec["sha256"]
+    if digest and known:
+        same = known.startswith(digest) or digest.startswith(known)
+    else:
+        same = name is None or wanted == PurePath(name).name or wanted.endswith(f"_{name}")
+    return None if same else f"{name or digest}"
+
+
 def _fields(text: str) -> dict[str, str]:
-    """The NAG fields of an infotext's last line."""
+    """The fields of an infotext's last line that matter here."""
     found: dict[str, Any] = {}
-    for match in re.finditer(r"(NAG [\w ]+): (\"(?:\\.|[^\"\\])*\"|[^,\n]*)", text.rpartition("\n")[2]):
+    names = r"(?:^|,)\s*(NAG [\w ]+|Model hash|Model|Refiner)"
+    for match in re.finditer(names + r": (\"(?:\\.|[^\"\\])*\"|[^,\n]*)", text.rpartition("\n")[2]):
         value = match[2].strip()
         found[match[1]] = value[1:-1] if value.startswith('"') else value
     return found
