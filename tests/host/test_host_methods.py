@@ -22,7 +22,9 @@ def test_method(host, name, cfg):
     options = {"nag": False, **METHODS[name]}
     plain, guided = host.pair(options, cfg_scale=cfg)
     report = guided.reports[KEYS.get(name, name)]
-    assert guided.distance(plain) > 2 and report["calls"] and report["mean_change"] > 1e-4  # SoftPAG on two heads: .0009
+    assert (
+        guided.distance(plain) > 2 and report["calls"] and report["mean_change"] > 1e-4
+    )  # SoftPAG on two heads: .0009
     assert report["guided_steps"] == [1, 2, 3, 4] and not report["warnings"] and not guided.error
     assert guided.same(host.draw(options, cfg_scale=cfg)), "the same request gives another picture"
     assert host.draw(cfg_scale=cfg).same(plain)
