@@ -1,4 +1,4 @@
-"""NAG and NAG-PAG on diffusers' Flux, and NAG on its Chroma, written plainly to compare with.
+"""NAG and NAG-PAG on diffusers' Flux, and NAG on its Chroma and SD3, written plainly to compare with.
 
 Every block is spelled out with the model's own layers; nothing is hooked and no processor is replaced. As published
 (arXiv 2505.21179 and its Flux code), with the L1 norm:
@@ -17,6 +17,9 @@ Every row of the batch is guided; texts of positive and negative may differ in l
 Chroma differs in two things. The modulations of all blocks come out of one network, of the time alone, and are the same
 for both texts. Over each branch's text lies its mask m (1, or 0 for padding): m of the asking times m of the asked
 token is added before the softmax, and is 1 for the image's.
+
+SD3 has no single blocks. Both texts are modulated by the prompt's pooled embedding, and end before the last block's
+feed-forward. A second attention of the image alone (SD3.5-medium) is not guided.
 """
 
 from dataclasses import dataclass
@@ -122,6 +125,60 @@ def _guided(model, image, sides, rule, of_image, of_text):
 def _modulate(sides, temb):
     for side in sides if temb is not None else ():
         side.temb = temb
+
+
+@torch.no_grad()
+def sd3_nag(model, inputs, negative, scale, tau, alpha):
+    """The velocity that NAG gives on SD3. ``inputs``: the keyword arguments of the model's forward."""
+    rows, _, height, width = inputs["hidden_states"].shape
+    image = model.pos_embed(inputs["hidden_states"])
+    temb = model.time_text_embed(inputs["timestep"], inputs["pooled_projections"])
+    texts = [model.context_embedder(x) for x in (inputs["encoder_hidden_states"], negative.expand(rows, -1, -1))]
+    for block in model.transformer_blocks:
+        attn, last = block.attn, block.context_pre_only
+        normed, gate, shift_mlp, scale_mlp, gate_mlp, *second = block.norm1(image, emb=temb)
+        z = []
+        for i, text in enumerate(texts):
+            entering, *parts = [block.norm1_context(text, temb)] if last else block.norm1_context(text, emb=temb)
+            added = (_of_sd3(attn, attn.add_q_proj(entering), attn.norm_added_q),
+                     _of_sd3(attn, attn.add_k_proj(entering), attn.norm_added_k),
+                     _of_sd3(attn, attn.add_v_proj(entering)))  # fmt: skip
+            own = _qkv_of_sd3(attn, normed)
+            z_image, z_text = _attend_plainly(*(torch.cat(pair, 1) for pair in zip(own, added, strict=True))).split(
+                [image.shape[1], text.shape[1]], 1
+            )
+            z.append(z_image)
+            if not last:
+                text_gate, text_shift, text_scale, text_gate_mlp = parts
+                text = text + text_gate[:, None] * attn.to_add_out(z_text)
+                inner = block.norm2_context(text) * (1 + text_scale[:, None]) + text_shift[:, None]
+                texts[i] = text + text_gate_mlp[:, None] * block.ff_context(inner)
+        image = image + gate[:, None] * attn.to_out[0](l1_rule(*z, scale, tau, alpha))
+        if second:
+            normed, gate = second
+            alone = _attend_plainly(*_qkv_of_sd3(block.attn2, normed))
+            image = image + gate[:, None] * block.attn2.to_out[0](alone)
+        inner = block.norm2(image) * (1 + scale_mlp[:, None]) + shift_mlp[:, None]
+        image = image + gate_mlp[:, None] * block.ff(inner)
+    out = model.proj_out(model.norm_out(image, temb))
+    size = model.config.patch_size
+    patches = out.reshape(rows, height // size, width // size, size, size, -1)
+    return patches.permute(0, 5, 1, 3, 2, 4).reshape(rows, -1, height, width)
+
+
+def _of_sd3(attn, x, norm=None):
+    x = x.unflatten(-1, (attn.heads, -1))
+    return x if norm is None else norm(x)
+
+
+def _qkv_of_sd3(attn, x):
+    query, key = _of_sd3(attn, attn.to_q(x), attn.norm_q), _of_sd3(attn, attn.to_k(x), attn.norm_k)
+    return query, key, _of_sd3(attn, attn.to_v(x))
+
+
+def _attend_plainly(query, key, value):
+    weights = torch.einsum("bqhc,bkhc->bhqk", query, key) / query.shape[-1] ** 0.5
+    return torch.einsum("bhqk,bkhc->bqhc", weights.softmax(-1), value).flatten(2)
 
 
 @torch.no_grad()

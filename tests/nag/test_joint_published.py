@@ -1,4 +1,4 @@
-"""NAG and NAG-PAG on Flux and Chroma agree with the plain reading of the published method (joint_reference)."""
+"""NAG on Flux, Chroma and SD3, NAG-PAG on Flux: as the plain reading of the published methods has it (joint_reference)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("diffusers")
 
-from diffusers import ChromaTransformer2DModel, FluxTransformer2DModel
-from joint_reference import chroma_nag, flux_nag, flux_nag_pag
+from diffusers import ChromaTransformer2DModel, FluxTransformer2DModel, SD3Transformer2DModel
+from joint_reference import chroma_nag, flux_nag, flux_nag_pag, sd3_nag
 
 from extras.nag.guidance import Guidance
 from extras.nag.settings import Settings
@@ -102,6 +102,31 @@ def test_the_prompt_itself_as_the_negative_changes_nothing_on_chroma(chroma):
         plain = model(**inputs, return_dict=False)[0]
     same = run(model, inputs, {"scale": 8.0}, inputs["encoder_hidden_states"], inputs["attention_mask"][:, :7])
     torch.testing.assert_close(same, plain, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("more", [{}, {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1)}], ids=["3", "3.5"])
+@pytest.mark.parametrize(("scale", "tau", "alpha"), [(5.0, 2.5, 0.125), (11.0, 1.5, 1.0)])
+def test_nag_on_sd3_is_the_published_method(more, scale, tau, alpha):
+    torch.manual_seed(2)
+    model = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, num_layers=3, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, caption_projection_dim=32, pooled_projection_dim=24, out_channels=4,
+        pos_embed_max_size=16, **more,
+    ).double().eval()  # fmt: skip
+    inputs = {
+        "hidden_states": torch.randn(2, 4, 8, 12).double(),
+        "encoder_hidden_states": torch.randn(2, 7, 32).double(),
+        "pooled_projections": torch.randn(2, 24).double(),
+        "timestep": torch.tensor([700.0, 700.0]).double(),
+    }
+    negative, pooled = torch.randn(2, 9, 32).double(), torch.randn(2, 24).double()
+    values = {"scale": scale, "tau": tau, "alpha": alpha}
+    ours = run(model, inputs, values, negative, pooled, own_image=False)
+    reference = sd3_nag(model, inputs, negative, scale, tau, alpha)
+    torch.testing.assert_close(ours, reference, rtol=1e-6, atol=1e-7)
+    same = sd3_nag(model, inputs, inputs["encoder_hidden_states"], scale, tau, alpha)
+    with torch.no_grad():
+        torch.testing.assert_close(same, model(**inputs, return_dict=False)[0], rtol=1e-9, atol=1e-10)
 
 
 def test_nag_pag_is_the_reference(flux):
