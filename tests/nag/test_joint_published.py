@@ -1,4 +1,4 @@
-"""NAG on Flux, Chroma and SD3, NAG-PAG on Flux: as the plain reading of the published methods has it (joint_reference)."""
+"""NAG on Flux, Chroma and SD3, NAG-PAG on Flux: a plain reading of the published methods (joint_reference)."""
 
 from __future__ import annotations
 
