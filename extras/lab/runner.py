@@ -92,7 +92,7 @@ def _draw(
     for made in results:
         store.save(made, engine.name, time.strftime("%Y-%m-%dT%H:%M:%S"))
         bad = [r for r in made if r.error]
-        outcome.errors += [r.error for r in bad if r.error and r.error not in outcome.errors]
+        outcome.errors = list(dict.fromkeys([*outcome.errors, *(r.error for r in bad if r.error)]))
         outcome.failed += len(bad)
         outcome.drawn += len(made) - len(bad)
         progress.add(len(made) - len(bad), len(bad))
