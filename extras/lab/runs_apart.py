@@ -21,10 +21,17 @@ COMMAND = (sys.executable, str(ROOT / "nagtime.py"))
 
 class RunsApart:
     """One run at a time. ``url``: of the WebUI itself, asked when a run begins; a sentence that has no "://" is why
-    there is none. ``command``: what the arguments `lab run …` are given to."""
+    there is none. ``auth``: user:password of its API, or nothing. ``command``: what the arguments `lab run …` are given
+    to."""
 
-    def __init__(self, url: Callable[[], str], command: Sequence[str] = COMMAND, outputs: Path = ROOT / "outputs"):
-        self._url, self._command, self._outputs = url, list(command), outputs
+    def __init__(
+        self,
+        url: Callable[[], str],
+        command: Sequence[str] = COMMAND,
+        outputs: Path = ROOT / "outputs",
+        auth: Callable[[], str] = str,
+    ):
+        self._url, self._command, self._outputs, self._auth = url, list(command), outputs, auth
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = outputs
         self._stopped = False
@@ -45,7 +52,7 @@ class RunsApart:
             with self._log().open("wb") as log:
                 self._process = subprocess.Popen(
                     [*self._command, *asked], cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log,
-                    stderr=subprocess.STDOUT, env=_environment(),
+                    stderr=subprocess.STDOUT, env=_environment(self._auth()),
                 )  # fmt: skip
         except OSError as error:
             return f"{self._folder}: {error.strerror or error}"
@@ -90,7 +97,8 @@ class RunsApart:
         return next((line.rpartition("\r")[2].strip() for line in reversed(lines) if line.strip()), "")
 
 
-def _environment() -> dict[str, str]:
+def _environment(auth: str) -> dict[str, str]:
     """Ours, without what is meant for the WebUI's own Python and torch."""
     theirs = ("PYTHONPATH", "PYTHONHOME", "TORCH_COMMAND", "VIRTUAL_ENV")
-    return {name: value for name, value in os.environ.items() if name not in theirs}
+    ours = {name: value for name, value in os.environ.items() if name not in theirs}
+    return {**ours, "NAGTIME_API_AUTH": auth} if auth else ours

@@ -40,7 +40,7 @@ def lab_tab() -> list[tuple[Any, str, str]]:
 
         runs: Runs = RunsHere(studio)
     else:
-        runs = RunsApart(own_url)
+        runs = RunsApart(own_url, auth=own_auth)
     with gr.Blocks(analytics_enabled=False) as block:
         build(runs)
     return [(block, "Lab", "nag_lab")]
@@ -54,6 +54,13 @@ def own_url() -> str:
         return "The lab draws over the WebUI's API: start the WebUI with --api."
     url = str(getattr(shared.demo, "local_url", None) or "")
     return url.replace("://0.0.0.0", "://127.0.0.1").rstrip("/") or "The WebUI's address is not known yet."
+
+
+def own_auth() -> str:
+    """user:password of our WebUI's API, or nothing."""
+    from modules import shared
+
+    return str(getattr(shared.cmd_opts, "api_auth", None) or "").split(",")[0]
 
 
 def build(runs: Runs) -> None:

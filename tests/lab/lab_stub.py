@@ -15,8 +15,11 @@ from PIL import Image
 class Stub:
     """A WebUI as far as the engine sees one. ``dies_after``: requests, then the connection breaks."""
 
-    def __init__(self, dies_after: int | None = None, script: str = "nag time", error: str = "", steps: str = ""):
+    def __init__(
+        self, dies_after: int | None = None, script: str = "nag time", error: str = "", steps: str = "", auth: str = ""
+    ):
         self.dies_after, self.script, self.error, self.steps = dies_after, script, error, steps
+        self.auth = auth and "Basic " + base64.b64encode(auth.encode()).decode()
         self.asked, self.checkpoint, self.chosen = 0, "mine.safetensors", []
         stub = self
 
@@ -25,6 +28,8 @@ class Stub:
                 pass
 
             def do_GET(self):
+                if stub.auth and self.headers["Authorization"] != stub.auth:
+                    return self.answer({"detail": "Incorrect username or password"}, 401)
                 self.answer(
                     {
                         "scripts": {"txt2img": [stub.script]},

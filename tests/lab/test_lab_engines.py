@@ -77,6 +77,14 @@ def test_a_host_without_the_extension_is_refused(stub):
         WebUI([host.url])
 
 
+def test_a_host_that_wants_a_password_gets_it(stub, monkeypatch):
+    host = stub(auth="me:secret")
+    with pytest.raises(LabError, match=r"401 Incorrect.*goes into NAGTIME_API_AUTH"):
+        WebUI([host.url])
+    monkeypatch.setenv("NAGTIME_API_AUTH", "me:secret")
+    assert WebUI([host.url]).hosts
+
+
 def test_a_hosts_refusal_fails_the_picture_and_is_told(tmp_path, stub):
     outcome = run(tmp_path / "run", WebUI([stub(error="steps: 4 is too many").url]))
     assert outcome.failed == CELLS and "422 steps: 4 is too many" in outcome.errors[0]

@@ -100,8 +100,17 @@ def test_what_the_set_up_says_is_seen_and_why_it_ended(tmp_path):
     while (seen := runs.look())["running"]:
         words.add(seen["words"])
         time.sleep(0.05)
-    assert words == {"starting", "[1/4] torch"}
+    assert "[1/4] torch" in words
     assert (seen["said"], seen["kind"]) == ("no network", "error")
+
+
+def test_a_process_gets_the_password_and_none_of_the_webuis_own_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/of/the/webui")
+    code = "import os\nprint(os.environ.get('NAGTIME_API_AUTH'), os.environ.get('PYTHONPATH'))"
+    runs = stands_in(tmp_path, code)
+    runs._auth = lambda: "me:secret"
+    runs.start(PLAN, "run")
+    assert ended(runs)["said"] == "me:secret None"
 
 
 def test_a_process_is_stopped(tmp_path):
@@ -121,7 +130,9 @@ def test_a_webui_without_an_api_is_told(tmp_path, monkeypatch):
     assert RunsApart(tab.own_url, COMMAND, tmp_path).start(PLAN, "run").endswith("start the WebUI with --api.")
     assert list(tmp_path.iterdir()) == []
     shared.cmd_opts.api = True
-    assert tab.own_url() == "http://127.0.0.1:7860"
+    assert tab.own_url() == "http://127.0.0.1:7860" and tab.own_auth() == ""
+    shared.cmd_opts.api_auth = "me:secret,you:other"
+    assert tab.own_auth() == "me:secret"
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import queue
 import sys
 import threading
@@ -30,6 +31,8 @@ PATIENCE = 1800.0
 """Seconds for one group: a host may load a checkpoint first."""
 REACH = 15.0
 """Seconds for the first question."""
+AUTH = "NAGTIME_API_AUTH"
+"""Environment variable: user:password of hosts started with --api-auth. Not an option: commands go into reports."""
 TRIES = 3
 """Hosts that a group is given to before it counts as failed."""
 
@@ -54,9 +57,10 @@ class Host:
     def ask(self, path: str, body: dict[str, Any] | None = None, patience: float = REACH) -> Any:
         """The JSON of GET (no body) or POST /sdapi/v1/<path>."""
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.url}/sdapi/v1/{path}", data, {"Content-Type": "application/json"}, method="POST" if data else "GET"
-        )
+        headers = {"Content-Type": "application/json"}
+        if auth := os.environ.get(AUTH):
+            headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+        request = urllib.request.Request(f"{self.url}/sdapi/v1/{path}", data, headers, method="POST" if data else "GET")
         try:
             with urllib.request.urlopen(request, timeout=patience) as answer:
                 return json.loads(answer.read())
@@ -71,7 +75,8 @@ class Host:
             names = [name.lower() for name in self.ask("scripts")["txt2img"]]
             self.before = self.ask("options").get("sd_model_checkpoint")
         except Refused as error:
-            raise LabError(f"{self.url} answers, but not as a WebUI with --api does: {error}") from None
+            hint = f" (user:password of its --api-auth goes into {AUTH})" if str(error).startswith("401") else ""
+            raise LabError(f"{self.url} answers, but not as a WebUI with --api does: {error}{hint}") from None
         if SCRIPT.lower() not in names:
             raise LabError(f"{self.url} has no script {SCRIPT!r}: install this extension there, and restart it")
 
