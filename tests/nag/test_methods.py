@@ -11,6 +11,7 @@ from nag_guided import settings as options
 from nag_runs import latents, text
 
 from extras.nag.guidance import NO_SINGLE_BLOCK
+from extras.nag.heads import parse_heads
 from extras.nag.predictions.tokens import mix, permutation
 
 METHODS = ("NAG", "NAG-PAG", "TPG", "PAG", "three-way")
@@ -52,7 +53,7 @@ def reference(unet, x, context, negatives, methods, w, s, seeds):
         }
         pushed.append((s.tpg_scale, ask(x[-n:], context[-n:], how, order)))
     if "PAG" in methods:
-        pag = (s.pag_beta, None, {f"{MIDDLE}.attn1": 1.0})
+        pag = (s.pag_beta, parse_heads(s.pag_heads, "pag_heads"), {f"{MIDDLE}.attn1": 1.0})
         pushed.append((s.pag_scale, ask(x[-n:], context[-n:], how | {"pag": pag})))
     if "three-way" in methods:
         q = ask(x[-n:], torch.stack(list(negatives)), how)
@@ -104,6 +105,12 @@ def test_any_combination_of_methods(exact, methods, w, scale, share, tau, mode):
     numbers |= {"three_way_scale": 1 + scale} if "three-way" in methods else {}
     rules = {f"{m}alpha": share for m in ("", "nag_pag_", "three_way_")} | {f"{m}tau": tau for m in ("", "three_way_")}
     compare(exact, methods, w, tpg_mode=mode, pag_beta=share, nag_pag_beta=share, **numbers, **rules)
+
+
+@pytest.mark.parametrize("more", [{"pag_beta": 0.5}, {"pag_heads": "1"}, {"pag_beta": 0.25, "pag_heads": "0"}])
+def test_soft_pag_is_its_formula(exact, more):
+    (report,) = compare(exact, ["PAG"], 6.0, **more).values()
+    assert report.acted
 
 
 @pytest.mark.parametrize("mode", ["with CFG", "alone"])
