@@ -9,9 +9,11 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from extras.lab.export import export
 from extras.lab.report import sheets, wording, write_report
 from extras.lab.report.results import SCALES, load
 from extras.lab.stats.pairs import clustered
+from extras.lab.store import Store
 
 
 class Page(HTMLParser):
@@ -187,3 +189,21 @@ def test_svg_plots_hold_no_date_and_no_reference_to_elsewhere(report):
     drawn = [base64.b64decode(each).decode() for each in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", text)]
     assert len(drawn) >= 4
     assert all("dc:date" not in svg and not re.search(r'href="http', svg) for svg in drawn)
+
+
+def test_an_export_has_every_picture_as_csv_and_as_parquet(run_folder, tmp_path):
+    written = {path.name for path in export(run_folder, tmp_path / "out")}
+    assert {
+        "metrics_results.csv",
+        "ssim_raw_scores.csv",
+        "fid_scores.csv",
+        "results.parquet",
+        "sets.parquet",
+    } <= written
+    with Store.read(run_folder) as store:
+        frame, sets = store.frame(), store.sets()
+    read = pd.read_parquet(tmp_path / "out" / "results.parquet")
+    assert list(read.columns) == list(frame.columns) and list(read["cell"]) == list(frame["cell"])
+    pd.testing.assert_series_equal(read["ssim"], frame["ssim"])
+    pd.testing.assert_series_equal(pd.read_parquet(tmp_path / "out" / "sets.parquet")["value"], sets["value"])
+    assert len(pd.read_csv(tmp_path / "out" / "metrics_results.csv")) == len(frame)
