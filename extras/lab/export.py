@@ -17,7 +17,7 @@ def export(folder: Path, out: Path) -> list[Path]:
         tables = {"results.parquet": store.frame(), "sets.parquet": store.sets()}
     for name, table in tables.items():
         path = out / name
-        for column in table.select_dtypes(include=["object"]).columns:
+        for column in table.select_dtypes(exclude=["number", "bool"]).columns:
             table[column] = table[column].astype("string")
         table.to_parquet(path, index=False)
         written.append(path)
