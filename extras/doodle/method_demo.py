@@ -56,9 +56,8 @@ def run(wanted: Wanted) -> dict[str, Any]:
         names = [(one.ckpt.stem, one.arms) for one in comparisons]
         shown = [first_with_object(kept, scores) for _, scores, kept in done]
         records = [{arm: one["all"].records for arm, one in scores.items()} for _, scores, _ in done]
-        sheet([(*name, drawn) for name, drawn in zip(names, shown, strict=True)], PAIRS).save(
-            wanted.docs / "methods.png", optimize=True
-        )
+        picture = sheet([(*name, drawn) for name, drawn in zip(names, shown, strict=True)], PAIRS)
+        picture.quantize(256).save(wanted.docs / "methods.png", optimize=True)
         method_page.write(wanted.docs, [(*name, of) for name, of in zip(names, records, strict=True)], wanted.command())
     shutil.rmtree(wanted.out / "methods-parts")
     result = {"models": [figures for figures, _, _ in done]}
