@@ -86,6 +86,7 @@ def test_the_page_has_the_numbers_and_its_command(run, tmp_path):
     result, _ = run
     bench.write_docs(result, tmp_path)
     text = (tmp_path / "PERFORMANCE.md").read_text("utf-8")
+    assert "--out" not in text and "--rounds 2 --threads 1" in text, "where the files went is nobody's business"
     assert result["models"][0]["command"] in text and (tmp_path / "performance" / "bench.svg").is_file()
     kept = json.loads((tmp_path / "performance" / "bench.json").read_text("utf-8"))
     for model in kept["models"]:

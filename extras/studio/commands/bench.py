@@ -74,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     device = torch.device(chosen)
     if options.threads:
         torch.set_num_threads(options.threads)
-    result = run(options, device, "python nagtime.py bench " + shlex.join(argv))
+    result = run(options, device, "python nagtime.py bench " + shlex.join(_measuring(argv)))
     if options.add and (options.out / "bench.json").is_file():
         result = joined(json.loads((options.out / "bench.json").read_text("utf-8")), result)
     from extras.bench.plot import svg
@@ -86,6 +86,16 @@ def main(argv: Sequence[str]) -> int:
     if options.docs and result["models"]:
         write_docs(result)
     return 0 if result["models"] else 1
+
+
+def _measuring(argv: Sequence[str]) -> list[str]:
+    """What of a command line names the measurement: not the folder of this machine into which it was written."""
+    kept, skip = [], False
+    for word in argv:
+        if not skip and word != "--out" and not word.startswith("--out="):
+            kept.append(word)
+        skip = word == "--out"
+    return kept
 
 
 def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any]:
