@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from extras.studio.commands.environment import ROOT
 
 CHECKS = (["ruff", "check", "."], ["mypy", "extras/nag"])
+MOST = 4  # processes; each may start a Studio and a browser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,8 +20,17 @@ def main(argv: Sequence[str]) -> int:
         print("$", *check, flush=True)
         if subprocess.run([sys.executable, "-m", *check], cwd=ROOT).returncode:
             failed.append(check[0])
-    print("$ pytest", *argv, flush=True)
-    status = subprocess.run([sys.executable, "-m", "pytest", *(argv or ["-q"])], cwd=ROOT).returncode
+    chosen = list(argv) or all_tests(os.cpu_count() or 1)
+    print("$ pytest", *chosen, flush=True)
+    # models as small as these gain nothing from threads, and lose much to each other's
+    few = {"OMP_NUM_THREADS": "1", **os.environ}
+    status = subprocess.run([sys.executable, "-m", "pytest", *chosen], cwd=ROOT, env=few).returncode
     if failed:
         print(f"nagtime: {' and '.join(failed)} found something (above)", file=sys.stderr)
     return status or (1 if failed else 0)
+
+
+def all_tests(cores: int) -> list[str]:
+    """A process per core, and every file of tests in one of them (what it has set up is its own)."""
+    processes = min(cores, MOST)
+    return ["-q", *(["-n", str(processes), "--dist", "loadfile"] if processes > 1 else [])]
