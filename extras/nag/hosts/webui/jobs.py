@@ -6,26 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...settings import Settings
-from .closing import attempt, watch_close
-from .session import Session
+from .closing import watch_close
+from .session import Session, unended
 
 _ATTRIBUTE = "nag_time_session"
-_open: list[Session] = []  # of jobs that the host has not closed
 
 
 def start(p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]) -> Session:
     """Begin guidance of the job ``p``; ``on_end`` is called once, when it is over by whatever way."""
     session = Session(p, settings, negatives, on_end)
     setattr(p, _ATTRIBUTE, session)
-    _open.append(session)
-    watch_close(p, lambda: _end(session))
+    unended.append(session)
+    watch_close(p, session.end)
     return session
-
-
-def _end(session: Session) -> None:
-    session.end()
-    if session in _open:
-        _open.remove(session)
 
 
 def session_of(p: Any) -> Session | None:
@@ -35,8 +28,8 @@ def session_of(p: Any) -> Session | None:
 
 def end_all(p: Any = None) -> None:
     """Undo whatever an earlier job has left, and forget that of ``p`` (X/Y/Z copies a job with its session)."""
-    for session in list(_open):
-        _end(session)
+    for session in list(unended):
+        session.end()
     if p is not None and session_of(p) is not None:
         setattr(p, _ATTRIBUTE, None)
 
@@ -50,7 +43,8 @@ def on_cfg_denoiser(params: Any) -> None:
 
 def on_cfg_after_cfg(params: Any) -> None:
     """The host's callback after CFG."""
-    for session in list(_open):
-        error = attempt(session.restore_cfg)
-        if error is not None:
+    for session in list(unended):
+        try:
+            session.restore_cfg()
+        except Exception as error:
             session.fail(error)

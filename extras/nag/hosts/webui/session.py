@@ -28,6 +28,7 @@ from .negative import NegativeEncoder, is_blank, prepare_text
 from .others import Others
 
 F = TypeVar("F", bound=Callable[..., None])
+unended: list[Session] = []
 
 
 def _caught(method: F) -> F:
@@ -294,6 +295,8 @@ class Session:
     def end(self) -> None:
         """The job is over, or never will be. Any number of times; never raises."""
         self._end_pass()
+        if self in unended:
+            unended.remove(self)
         on_end, self.on_end = self.on_end, None
         if on_end is not None:
             attempt(lambda: on_end(self))
