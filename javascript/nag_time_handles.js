@@ -1,8 +1,12 @@
 // The handles of the panel's plot: start, end and ramp of the window, dragged or moved by the arrow keys. They only set
 // the sliders; what they mean is the server's business, which draws the plot anew.
 (function () {
-    let held = null; // the handle under the pointer
+    let held = null; // {tab, kind, edge} under the pointer; the plot may be drawn anew meanwhile
     let last = null; // {tab, kind} moved by key, to find it again in the new plot
+
+    function find({tab, kind}) {
+        return document.querySelector(`#nag_time_${tab}_plot [data-nag-time-handle=${kind}]`);
+    }
 
     function parts(handle) {
         const frame = handle.closest(".nag-time-frame");
@@ -56,23 +60,30 @@
     document.addEventListener("pointerdown", (event) => {
         const handle = event.target.closest?.(".nag-time-handle");
         if (!handle) return;
-        held = handle;
+        const {tab, kind, at} = parts(handle);
+        held = {tab, kind, edge: at(kind)};
         handle.setPointerCapture?.(event.pointerId);
         event.preventDefault();
         handle.focus();
     });
 
     document.addEventListener("pointermove", (event) => {
-        if (!held?.isConnected) return;
-        const here = parts(held);
+        const handle = held && find(held);
+        if (!handle) return;
+        const here = parts(handle);
         const box = here.frame.getBoundingClientRect();
         const share = ((event.clientX - box.left) / box.width - here.left) / (1 - here.left);
-        show(held, allowed(here, Math.round(share * (here.edges.length - 1))));
+        held.edge = allowed(here, Math.round(share * (here.edges.length - 1)));
+        show(handle, held.edge);
     });
 
     for (const type of ["pointerup", "pointercancel"]) {
         document.addEventListener(type, () => {
-            if (held?.isConnected) set(held);
+            const handle = held && find(held);
+            if (handle) {
+                show(handle, held.edge);
+                set(handle);
+            }
             held = null;
         });
     }
@@ -93,8 +104,7 @@
     // The plot that comes back has new handles: the one in use keeps the keyboard.
     new MutationObserver(() => {
         if (!last || document.activeElement !== document.body) return;
-        const plot = `#nag_time_${last.tab}_plot [data-nag-time-handle=${last.kind}]`;
-        document.querySelector(plot)?.focus({preventScroll: true});
+        find(last)?.focus({preventScroll: true});
     }).observe(document, {childList: true, subtree: true});
     document.addEventListener("focusin", (event) => {
         if (!event.target.closest?.(".nag-time-handle")) last = null;
