@@ -2,6 +2,7 @@
 // the sliders; what they mean is the server's business, which draws the plot anew.
 (function () {
     let held = null; // {tab, kind, edge} under the pointer; the plot may be drawn anew meanwhile
+    let asked = 0; // counts the values that were set
     let last = null; // {tab, kind} moved by key, to find it again in the new plot
 
     function find({tab, kind}) {
@@ -41,7 +42,7 @@
     // A closed accordion of gradio 6 has no sliders yet.
     async function control(tab, name) {
         if (!input(tab, name)) document.querySelector(`#nag_time_${tab}_advanced .label-wrap`)?.click();
-        for (let tries = 0; tries < 40 && !input(tab, name); tries++) {
+        for (let tries = 0; tries < 200 && !input(tab, name); tries++) {
             await new Promise((done) => setTimeout(done, 50));
         }
         return input(tab, name);
@@ -53,8 +54,13 @@
         const value = kind === "ramp_steps" ? (ramp > 1 ? ramp : 0) : edges[at(kind)];
         const field = await control(tab, kind);
         if (!field || Number(field.value) === value) return;
-        field.value = value;
-        for (const type of ["input", "change", "blur"]) field.dispatchEvent(new Event(type, {bubbles: type !== "blur"}));
+        // A slider that has only just been made may not listen yet: again, until the plot has been drawn anew.
+        const mine = ++asked;
+        for (let tries = 0; tries < 25 && handle.isConnected && asked === mine && !held; tries++) {
+            field.value = value;
+            for (const type of ["input", "change", "blur"]) field.dispatchEvent(new Event(type, {bubbles: type !== "blur"}));
+            await new Promise((done) => setTimeout(done, 400));
+        }
     }
 
     document.addEventListener("pointerdown", (event) => {
@@ -79,12 +85,11 @@
 
     for (const type of ["pointerup", "pointercancel"]) {
         document.addEventListener(type, () => {
-            const handle = held && find(held);
-            if (handle) {
-                show(handle, held.edge);
-                set(handle);
-            }
+            const [handle, edge] = held ? [find(held), held.edge] : [];
             held = null;
+            if (!handle) return;
+            show(handle, edge);
+            set(handle);
         });
     }
 
