@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from extras.studio import bootstrap
 from extras.studio import samplers as table
 from extras.studio.denoisers import DiscreteDenoiser, LCMDenoiser, TimestepsDenoiser
 from extras.studio.kdiffusion import noise_from, randn_like, sampling
 from extras.studio.schedulers import SCHEDULERS, SCHEDULERS_MAP
+
+bootstrap.install()
 
 
 def _model(parameterization="eps", predict=None):
