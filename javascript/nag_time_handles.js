@@ -25,14 +25,13 @@
     }
 
     function show(handle, edge) {
-        const {left, edges, kind} = parts(handle);
+        const {left, edges} = parts(handle);
         const total = edges.length - 1;
         const told = edge < total ? `before step ${edge + 1}` : `after step ${total}`;
         handle.style.left = `${100 * (left + (edge / total) * (1 - left))}%`;
         handle.setAttribute("aria-valuenow", edge);
         handle.setAttribute("aria-valuetext", told);
         handle.title = `${handle.getAttribute("aria-label")}: ${told}`;
-        return kind;
     }
 
     function input(tab, name) {

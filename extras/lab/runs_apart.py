@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .tab_words import NOTHING
+from .tab_words import BUSY, NOTHING
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, str(ROOT / "nagtime.py"))
@@ -39,7 +39,7 @@ class RunsApart:
     def start(self, text: str, name: str) -> str:
         """Run the plan of ``text`` in a folder of that name. A sentence where that cannot be, else nothing."""
         if self._process is not None and self._process.poll() is None:
-            return "A plan is running: stop it first."
+            return BUSY
         url = self._url()
         if "://" not in url:
             return url

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from .tab_words import NOTHING
+from .tab_words import BUSY, NOTHING
 
 
 class RunsHere:
@@ -21,7 +21,7 @@ class RunsHere:
     def start(self, text: str, name: str) -> str:
         """Run the plan of ``text`` in a folder of that name. A sentence where that cannot be, else nothing."""
         if self.thread is not None and self.thread.is_alive():
-            return "A plan is running: stop it first."
+            return BUSY
         try:
             from .live import View
         except ModuleNotFoundError as error:

@@ -11,6 +11,7 @@ NOTHING: dict[str, Any] = {
 }  # fmt: skip
 """What there is to see before anything runs. said: a sentence, of the kind note or error; share, words: of the bar;
 table, plot: HTML; report: the file's path."""
+BUSY = "A plan is running: stop it first."
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

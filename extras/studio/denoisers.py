@@ -12,20 +12,13 @@ from torch import nn
 from extras.studio.kdiffusion import append_dims
 
 
-class DiscreteDenoiser(nn.Module):
-    """D(x, sigma) of an eps or v network: `inner_model.apply_model(x, t, cond=...)`.
+class Denoiser(nn.Module):
+    """A network and the sigmas it knows, ascending."""
 
-    ``sigmas`` is (1000,), ascending. `forward` takes x (B, C, H, W) and sigma (B,).
-    """
-
-    def __init__(self, model, quantize: bool = False, alphas_cumprod: torch.Tensor | None = None):
+    def __init__(self, model, sigmas: torch.Tensor):
         super().__init__()
         object.__setattr__(self, "inner_model", model)  # not a submodule: the model is not ours to move or count
-        abar = model.alphas_cumprod if alphas_cumprod is None else alphas_cumprod
-        self.quantize = quantize
-        self.sigma_data = 1.0
-        self.register_buffer("sigmas", ((1 - abar) / abar) ** 0.5, persistent=False)
-        self.register_buffer("log_sigmas", self.sigmas.log(), persistent=False)
+        self.register_buffer("sigmas", sigmas, persistent=False)
 
     @property
     def sigma_min(self):
@@ -34,6 +27,20 @@ class DiscreteDenoiser(nn.Module):
     @property
     def sigma_max(self):
         return self.sigmas[-1]
+
+
+class DiscreteDenoiser(Denoiser):
+    """D(x, sigma) of an eps or v network: `inner_model.apply_model(x, t, cond=...)`.
+
+    ``sigmas`` is (1000,), ascending. `forward` takes x (B, C, H, W) and sigma (B,).
+    """
+
+    def __init__(self, model, quantize: bool = False, alphas_cumprod: torch.Tensor | None = None):
+        abar = model.alphas_cumprod if alphas_cumprod is None else alphas_cumprod
+        super().__init__(model, ((1 - abar) / abar) ** 0.5)
+        self.quantize = quantize
+        self.sigma_data = 1.0
+        self.register_buffer("log_sigmas", self.sigmas.log(), persistent=False)
 
     @property
     def is_v(self) -> bool:
@@ -82,23 +89,13 @@ class DiscreteDenoiser(nn.Module):
         return self._predict(x, sigma, **kwargs)
 
 
-class FlowDenoiser(nn.Module):
+class FlowDenoiser(Denoiser):
     """D(x, sigma) of a rectified flow (arXiv 2209.03003): x = (1 - sigma) x0 + sigma noise, the network predicts
     noise - x0 at t = 1000 sigma. Since dx/dsigma = (x - x0) / sigma as in `DiscreteDenoiser`'s models, samplers that
     add no noise are the same; ``sigmas`` is 0.001 ... 1."""
 
     def __init__(self, model):
-        super().__init__()
-        object.__setattr__(self, "inner_model", model)
-        self.register_buffer("sigmas", torch.arange(1, 1001, device=model.device) / 1000, persistent=False)
-
-    @property
-    def sigma_min(self):
-        return self.sigmas[0]
-
-    @property
-    def sigma_max(self):
-        return self.sigmas[-1]
+        super().__init__(model, torch.arange(1, 1001, device=model.device) / 1000)
 
     def get_sigmas(self, n: int) -> torch.Tensor:
         """(n + 1,) equidistant sigmas from 1 to the smallest, then 0."""

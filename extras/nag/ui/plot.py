@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from ..fields import FIELDS
 from ..schedule import Resolved, ranges
 from .markup import Value, note, words
 
@@ -54,7 +55,8 @@ def _frame(resolved: Resolved, left: int, high: int, drawn: str) -> str:
     full = min(begin + max(resolved.schedule.ramp_steps - 1, 0), end)
     lane = f"top:{_HEAD / high:.2%};height:{_HIGH / high:.2%}"
     marks = ""
-    for kind, name, at in (("start", "Start", begin), ("ramp_steps", "Ramp steps", full), ("end", "End", end)):
+    for kind, at in (("start", begin), ("ramp_steps", full), ("end", end)):
+        name = escape(FIELDS[kind].label)
         told = f"before step {at + 1}" if at < total else f"after step {total}"
         place = f"left:{(left + at / total * _WIDE) / (left + _WIDE):.2%};{lane}"
         marks += (
@@ -63,8 +65,8 @@ def _frame(resolved: Resolved, left: int, high: int, drawn: str) -> str:
             f'aria-valuetext="{told}" title="{name}: {told}" style="{place}"></span>'
         )
     values = " ".join(f"{edge:.6g}" for edge in edges)
-    told = f'data-nag-time-edges="{values}" data-nag-time-left="{left / (left + _WIDE):.4f}"'
-    return f'<div class="nag-time-frame" {told}>{drawn}{marks}</div>'
+    data = f'data-nag-time-edges="{values}" data-nag-time-left="{left / (left + _WIDE):.4f}"'
+    return f'<div class="nag-time-frame" {data}>{drawn}{marks}</div>'
 
 
 def _told(name: str, resolved: Resolved) -> str:

@@ -90,12 +90,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _measuring(argv: Sequence[str]) -> list[str]:
     """What of a command line names the measurement: not the folder of this machine into which it was written."""
-    kept, skip = [], False
-    for word in argv:
-        if not skip and word != "--out" and not word.startswith("--out="):
-            kept.append(word)
-        skip = word == "--out"
-    return kept
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--out")
+    return where.parse_known_args(argv)[1]
 
 
 def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any]:

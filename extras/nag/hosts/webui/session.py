@@ -28,7 +28,7 @@ from .negative import NegativeEncoder, is_blank, prepare_text
 from .others import Others
 
 F = TypeVar("F", bound=Callable[..., None])
-unended: list[Session] = []
+unended: list[Session] = []  # jobs.start() adds, end() takes away
 
 
 def _caught(method: F) -> F:
