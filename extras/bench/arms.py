@@ -19,11 +19,12 @@ TIMES = (999.0, 749.0, 499.0, 249.0)
 NUMBERS = {"unet": (3.0, 2.5, 0.5), "flux": (5.0, 2.5, 0.25)}  # published: s, tau, alpha
 CFG = 7.0
 
-BASE, OFF, OUTSIDE, NAG, DUPLICATE, SHARED, NAG_PAG, TPG, CFG_STEP = (
+BASE, OFF, OUTSIDE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, TPG, CFG_STEP = (
     "without",
     "off",
     "outside",
     "NAG",
+    "NAG fused",
     "duplicate",
     "shared query",
     "NAG-PAG",
@@ -35,6 +36,7 @@ WHAT = {
     OFF: "installed; a guided generation has been closed before",
     OUTSIDE: "a generation in progress, this step is outside its window",
     NAG: "a guided step, ours",
+    FUSED: "the same, option *Fused kernel*: the rule compiled by torch.compile (operators: uncompiled)",
     DUPLICATE: "NAG written plainly: the layer's batch is duplicated (Flux: both streams, as published)",
     SHARED: "NAG written plainly, queries computed once and repeated, as in the authors' code",
     NAG_PAG: "a step guided by NAG-PAG",
@@ -161,6 +163,7 @@ def arms(subject: Subject) -> dict[str, Arm]:
         OFF: lambda: Off(OFF, subject),
         OUTSIDE: lambda: Guided(OUTSIDE, subject, settings(subject, end=0.1)),
         NAG: lambda: nag(subject),
+        FUSED: lambda: Guided(FUSED, subject, settings(subject, fused=True)),
     }
     if unet:
         makers[DUPLICATE] = lambda: Plain(DUPLICATE, subject, plain_unet.DuplicateBatch)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import arms, counting, memory
-from .arms import BASE, CFG_STEP, DUPLICATE, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
+from .arms import BASE, CFG_STEP, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
 from .floor import floor, kept
 from .machine import load
 from .meter import Meter
@@ -58,6 +58,7 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
     say(f"{shape.name}: {title(record)}; arithmetic adds {record['floor']['share']:.2%}")
     every = arms.arms(subject)
     try:
+        record["not_fused"] = _without_kernel(every)
         record["arms"] = _abouts(every, untouched)
         say(f"{shape.name}: what must act acts, what must not does not")
         until = None if plan.seconds is None else began + plan.seconds
@@ -71,7 +72,8 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
         for name in every:
             record["arms"][name].update(_timed(times, name))
         record["rounds"] = len(times.busy[BASE])
-        record["to_duplicate"] = _share_of_overhead(record["arms"])
+        ours = [name for name in (NAG, FUSED) if name in every]
+        record["to_duplicate"] = {name: _share_of_overhead(record["arms"], name) for name in ours}
         record["once_seconds"] = _once(every[NAG], subject)
         record["hot"] = _hot(every)
     finally:
@@ -149,9 +151,21 @@ def _timed(times: Times, name: str) -> Record:
     return found | ({"by_layers": asdict(Spread.of(layers))} if layers else {})
 
 
-def _share_of_overhead(arms_of: Record) -> float | None:
+def _without_kernel(every: dict[str, Arm]) -> str:
+    """Why nothing is fused on this machine, where that is so: the arm is gone then. Else the kernel is compiled now."""
+    arm = every[FUSED]
+    assert isinstance(arm, arms.Guided)
+    one_step(arm)
+    kernel = arm.guidance.runs[0].state.kernel
+    assert kernel is not None
+    if kernel.note:
+        every.pop(FUSED).close()
+    return kernel.note
+
+
+def _share_of_overhead(arms_of: Record, name: str) -> float | None:
     """Our overhead as a share of the duplicating one's, of medians."""
-    ours, plain = (best(arms_of[name])["median"] - 1 for name in (NAG, DUPLICATE))
+    ours, plain = (best(arms_of[n])["median"] - 1 for n in (name, DUPLICATE))
     return ours / plain if plain > 0 else None
 
 

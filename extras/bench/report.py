@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .arms import BASE, DUPLICATE, NAG, OFF, OUTSIDE
+from .arms import BASE, DUPLICATE, FUSED, NAG, OFF, OUTSIDE
 
 Record = dict[str, Any]
 MB = 1 << 20
@@ -173,10 +173,10 @@ def _explained(result: Record) -> dict[str, str]:
 def _text(model: Record) -> list[str]:
     """Floor, measured, and where the rest goes."""
     floor, arms = model["floor"], model["arms"]
-    measured = best(arms[NAG])["median"] - 1
+    measured = ", ".join(f"{n} {best(arms[n])['median'] - 1:.2%}" for n in (NAG, FUSED) if n in arms)
     lines = [
         f"**Floor.** The plain step is {floor['base'] / 1e12:.3g} TFLOP; guidance adds {floor['share']:.2%} to it by "
-        f"count{_once(model)}. Duplicating adds {floor['duplicate_share']:.2%} by count. Measured: {measured:.2%}.",
+        f"count{_once(model)}. Duplicating adds {floor['duplicate_share']:.2%} by count. Measured: {measured}.",
     ]
     if "peaks" in model:
         peaks, base = model["peaks"], model["peaks"][BASE]
@@ -186,6 +186,8 @@ def _text(model: Record) -> list[str]:
             f"{(peaks[NAG] - base) / MB:,.1f} MB (its keys and values are {model['kept']['cache'] / MB:,.1f} MB), "
             f"`{DUPLICATE}` {(peaks[DUPLICATE] - base) / MB:,.1f} MB.",
         ]
+    if model.get("not_fused"):
+        lines += ["", f"**{FUSED}** is not there: {model['not_fused']}."]
     if model["hot"]:
         spots = ", ".join(
             f"`{h['operator']}` {1000 * h['seconds']:.1f} ms in {h['calls']} calls" for h in model["hot"][:6]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arms import BASE, DUPLICATE, NAG, NAG_PAG, OFF, OUTSIDE
+from .arms import BASE, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE
 from .report import best
 
 Target = dict[str, Any]
@@ -31,12 +31,16 @@ def targets(record: dict[str, Any]) -> list[Target]:
         time(f"{name}, time", name, 0.005)
         value(f"{name}, operators more than without", arms[name]["operators"] - arms[BASE]["operators"], 0)
         value(f"{name}, other pictures than without", int(not arms[name]["identical"]), 0)
-    if flux and record["published"]:
-        time("NAG, time (45 % of the published cost)", NAG, PUBLISHED_SHARE * record["published"])
-    elif not flux:
-        time("NAG, time", NAG, 0.03)
-        if record["to_duplicate"] is not None:
-            value(f"NAG, time as a share of what '{DUPLICATE}' adds", record["to_duplicate"], 0.25)
+    for name in (NAG, FUSED):
+        if name not in arms:
+            continue
+        if flux and record["published"]:
+            time(f"{name}, time (45 % of the published cost)", name, PUBLISHED_SHARE * record["published"])
+        elif not flux:
+            time(f"{name}, time", name, 0.03)
+            if record["to_duplicate"][name] is not None:
+                value(f"{name}, time as a share of what '{DUPLICATE}' adds", record["to_duplicate"][name], 0.25)
+    if not flux:
         time("NAG-PAG, time", NAG_PAG, 0.01)
     value("NAG, waits for the device in a step", arms[NAG]["waits"] - arms[BASE]["waits"], 0)
     if "peaks" in record and not flux:

@@ -344,6 +344,12 @@ _TABLE = (
         "NAG own image",
         "Flux, Chroma: in single blocks the negative has an image copy of its own, as published; slower.",
     ),
+    _switch(
+        "fused",
+        "Fused kernel",
+        "NAG fused",
+        "Compiles the rule: less overhead, the first run waits for the compiler; without one, as ever.",
+    ),
 )
 GROUPS = {  # group -> its title in the panel, in the panel's order
     "nag": "Strength",

@@ -12,12 +12,14 @@ Normalized Attention Guidance, arXiv 2505.21179, in the convention of its refere
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Kernel = Callable[[Tensor, Tensor, "float | Tensor", float, float, Tensor], "tuple[Tensor, Tensor] | None"]
 _PIECE = 65536  # numbers per thread of a CPU that are worked on at once: their copies stay in its cache
 
 
@@ -40,6 +42,7 @@ def normalized_guidance(
     strength: float | Tensor = 1.0,
     effect: Effect | None = None,
     into: Tensor | None = None,
+    kernel: Kernel | None = None,
 ) -> Tensor:
     """Push the positive attention features away from the negative ones.
 
@@ -49,7 +52,7 @@ def normalized_guidance(
     ``alpha``: 0..1, share of the guided features. ``strength``: 0..1, scales (s - 1): the ramp; a tensor that
     broadcasts (not checked: that would wait for the device) makes it differ by row or token.
     ``effect``: takes note of the change. ``into``: where the result goes (without gradients), instead of a new tensor;
-    never ``z_pos`` itself.
+    never ``z_pos`` itself. ``kernel``: another way of computing rule() without gradients; see fused.py.
 
     Returns a tensor of the shape and dtype of ``z_pos``. Arithmetic and norms are float32 at least, zero rows
     stay zero, float16 results are limited to the finite range. Exact, bit for bit: s = 1, strength = 0 or
@@ -64,11 +67,12 @@ def normalized_guidance(
             effect.size.append(z_pos.float().abs().sum())
         return z_pos if into is None else into.copy_(z_pos)
     if torch.is_grad_enabled() and (z_pos.requires_grad or z_neg.requires_grad):
-        result, moved, size = _rule(z_pos, z_neg, push, tau, alpha, None)
+        result, moved, size = rule(z_pos, z_neg, push, tau, alpha, None)
         result = result if into is None else into.copy_(result)
     else:
         result = torch.empty_like(z_pos) if into is None else into
-        moved, size = _in_pieces(z_pos, z_neg, push, tau, alpha, result)
+        sums = None if kernel is None else kernel(z_pos, z_neg, push, tau, alpha, result)
+        moved, size = sums or _in_pieces(z_pos, z_neg, push, tau, alpha, result)
     if effect is not None:
         effect.moved.append(moved.detach())
         effect.size.append(size.detach())
@@ -76,10 +80,11 @@ def normalized_guidance(
     return result
 
 
-def _rule(
+def rule(
     z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has."""
+    """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has. Checks nothing; arguments as
+    of normalized_guidance(), ``push`` is strength * (scale - 1). ``into``: where out goes."""
     wide = torch.float64 if torch.float64 in (z_pos.dtype, z_neg.dtype) else torch.float32
     positive = z_pos.to(wide)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
@@ -111,7 +116,7 @@ def _in_pieces(
     if z_pos.device.type == "cpu":
         each = max(1, _PIECE * torch.get_num_threads() * tokens // max(1, z_pos.numel()))
     if each >= tokens:
-        return _rule(z_pos, z_neg, push, tau, alpha, into)[1:]
+        return rule(z_pos, z_neg, push, tau, alpha, into)[1:]
 
     def piece(x: Any, first: int) -> Any:
         own = isinstance(x, Tensor) and x.dim() > 1 and x.shape[-2] == tokens
@@ -120,7 +125,7 @@ def _in_pieces(
     sums = []
     for first in range(0, tokens, each):
         pos, neg, strength = (piece(x, first) for x in (z_pos, z_neg, push))
-        sums.append(_rule(pos, neg, strength, tau, alpha, piece(into, first))[1:])
+        sums.append(rule(pos, neg, strength, tau, alpha, piece(into, first))[1:])
     moved, size = (torch.stack(column).sum() for column in zip(*sums, strict=True))
     return moved, size
 

@@ -43,7 +43,7 @@ def joint_parts(settings: Settings, transformer: Transformer, layers: list[Layer
         where = select(layers, settings.layers, "joint")
         rule = (settings.scale, settings.tau, settings.alpha)
         source = TextSource(transformer, settings.own_image)
-        window, rest = settings.schedule(), (rule, settings.scale, strict, settings.adaptive)
+        window, rest = settings.schedule(), (rule, settings.scale, strict, settings.adaptive, settings.fused)
         parts.append(JointRun(NAG, window, transformer, where, source, *rest))
     if settings.nag_pag_scale > 0:
         where = select(layers, chosen(settings.nag_pag_layers, late(layers)), "joint", "nag_pag_layers")
@@ -52,7 +52,7 @@ def joint_parts(settings: Settings, transformer: Transformer, layers: list[Layer
         rule = (settings.nag_pag_scale + 1.0, settings.nag_pag_tau, settings.nag_pag_alpha)
         identity = IdentitySource(settings.nag_pag_beta, heads)
         about = (settings.schedule("nag_pag_"), transformer, where, identity, rule, settings.nag_pag_scale, strict)
-        parts.append(JointRun(NAG_PAG, *about, settings.adaptive))
+        parts.append(JointRun(NAG_PAG, *about, settings.adaptive, settings.fused))
     for on, name in ((settings.tpg_scale > 0, "tpg_scale"), (settings.pag_scale > 0, "pag_scale")):
         if on:
             raise LayerError(f"{name}: this model is a transformer with joint attention; allowed: 0 (it is for UNets)")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .actmap import ActMap
+from .fused import FusedRule
 from .layers import Layer
 from .maths import Effect
 from .report import NOTHING_GUIDED, Report
@@ -33,7 +34,8 @@ class PartState:
 
     ``total``: rows of the model call, where the host tells. ``changes``: (step, layer index, relative change on the
     device), read once at the end. ``missed``: layer name -> calls in which the layer was out of reach. ``counting``:
-    False in an extra prediction of another method. ``map``: of where it acts, if asked for.
+    False in an extra prediction of another method. ``map``: of where it acts, if asked for. ``kernel``: of the rule, if
+    asked for.
     """
 
     strict: bool = False
@@ -45,6 +47,7 @@ class PartState:
     missed: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     map: ActMap | None = None
+    kernel: FusedRule | None = None
 
     def note(self, layer: Layer, change: Tensor | Effect) -> None:
         """Remember what happened in a layer."""
@@ -288,6 +291,8 @@ class Part:
 
     def _own_warnings(self, report: Report) -> list[str]:
         told = []
+        if self.state.kernel is not None and self.state.kernel.note:
+            told.append(self.state.kernel.note)
         if self.state.missed:
             name, count = next(iter(self.state.missed.items()))
             told.append(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .adaptive import Adaptive
 from .branches import RowGroup
 from .branches.text import ProjectContexts, TextBranch
+from .fused import FusedRule
 from .layers import Layer, LayerError, find_blocks, find_layers, select
 from .method import Method, nag
 from .part import Part, Rows, raise_first, undo
@@ -53,6 +54,7 @@ class Run(Part):
         rule = (self.how.scale, self.how.tau, self.how.alpha)
         self.state: CallState = CallState(self.branch, *rule, strict=strict)
         self.state.adaptive = Adaptive(settings.adaptive)
+        self.state.kernel = FusedRule() if settings.fused else None
         super().__init__(self.how.name, self.how.schedule, chosen, self.state)
         if resolved is not None:
             self.resolved, self.warnings = resolved, list(resolved.warnings)

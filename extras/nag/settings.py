@@ -79,6 +79,7 @@ class Settings:
     adaptive: float = 0.0
     together: bool = False
     own_image: bool = False
+    fused: bool = False
 
     def __post_init__(self) -> None:
         for name, value in check_values({f.name: getattr(self, f.name) for f in fields(self)}).items():

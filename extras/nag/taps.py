@@ -113,7 +113,7 @@ class Tap:
                 out = z_pos.clone()
             into = out[where] if isinstance(where, slice) and not every and rows is whole else None
             rule = (state.scale, state.tau, state.alpha, strength, effect)
-            guided = normalized_guidance(rows, z_neg, *rule, into=into)
+            guided = normalized_guidance(rows, z_neg, *rule, into=into, kernel=state.kernel)
             state.draw(group.rows, guided, rows)
             if rows is not whole:  # what others add keeps its own strength
                 guided = whole + (guided - rows)

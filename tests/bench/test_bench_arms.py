@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from extras.bench import arms, counting
-from extras.bench.arms import BASE, CFG_STEP, DUPLICATE, NAG, NAG_PAG, OFF, OUTSIDE, SHARED, TPG
+from extras.bench.arms import BASE, CFG_STEP, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE, SHARED, TPG
 from extras.bench.timing import one_step
 from extras.nag.taps import count_taps
 
@@ -30,7 +30,7 @@ def test_what_acts_acts_and_what_is_off_is_bit_identical(subject, name):
     acting = [arm for arm in outputs if arm not in (BASE, OFF, OUTSIDE, CFG_STEP)]
     for arm in acting:
         assert (outputs[arm] - untouched).abs().sum() > 1e-2 * untouched.abs().sum(), arm
-    different = [arm for arm in acting if arm not in (DUPLICATE, SHARED)]
+    different = [arm for arm in acting if arm not in (FUSED, DUPLICATE, SHARED)]
     for i, one in enumerate(different):
         for other in different[i + 1 :]:
             assert not torch.allclose(outputs[one], outputs[other], atol=1e-3), (one, other)
@@ -42,7 +42,7 @@ def test_what_acts_acts_and_what_is_off_is_bit_identical(subject, name):
 @pytest.mark.parametrize("name", UNETS)
 def test_the_plain_readings_give_our_picture(subject, name):
     every = arms.arms(subject(name, batch=2))
-    ours, *plain = (one_step(every[arm])[2] for arm in (NAG, DUPLICATE, SHARED))
+    ours, *plain = (one_step(every[arm])[2] for arm in (NAG, FUSED, DUPLICATE, SHARED))
     for other in plain:
         torch.testing.assert_close(other, ours, atol=1e-5, rtol=1e-4)
 

@@ -128,7 +128,8 @@ def record(nag, duplicate, **more):
     middle = {"off": 1.001, "outside": 0.9, "NAG": nag, "duplicate": duplicate, "NAG-PAG": 1.011, "without": 1.0}
     spreads = {n: {"median": r, "low": r - 0.002, "high": r + 0.002} for n, r in middle.items()}
     every = {n: {"ratio": s, "identical": n != "off", "waits": 0, "operators": 9} for n, s in spreads.items()}
-    return {"kind": "unet", "arms": every, "to_duplicate": (nag - 1) / (duplicate - 1), "published": None} | more
+    share = {"NAG": (nag - 1) / (duplicate - 1)}
+    return {"kind": "unet", "arms": every, "to_duplicate": share, "published": None} | more
 
 
 def test_targets_say_what_is_missed():

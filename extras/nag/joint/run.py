@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..adaptive import Adaptive
+from ..fused import FusedRule
 from ..layers import Layer
 from ..part import Part, Rows, raise_first, undo
 from ..schedule import Schedule
@@ -21,8 +22,8 @@ from .text import TextSource
 
 class JointRun(Part):
     """``layers``: those to guide. ``rule``: s of normalized_guidance, tau, alpha. ``shown``: the user's number behind
-    s; ``adaptive``: see Adaptive. Blocks before the last guided one carry the negative's text; those after it are left
-    alone."""
+    s. ``adaptive``: see Adaptive; ``fused``: see FusedRule. Blocks before the last guided one carry the negative's
+    text; those after it are left alone."""
 
     def __init__(
         self,
@@ -35,10 +36,12 @@ class JointRun(Part):
         shown: float,
         strict: bool,
         adaptive: float = 0.0,
+        fused: bool = False,
     ):
         scale, tau, alpha = rule
         self.state: JointState = JointState(source=source, scale=scale, tau=tau, alpha=alpha, strict=strict)
         self.state.adaptive = Adaptive(adaptive)
+        self.state.kernel = FusedRule() if fused else None
         super().__init__(method, schedule, layers, self.state)
         self.transformer, self.source, self.shown = transformer, source, shown
         guided = {layer.name: layer for layer in layers}

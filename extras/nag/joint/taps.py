@@ -182,7 +182,7 @@ class JointTap:
                 if not every and out is z:
                     out = z.clone()
                 into = out[where, first:end, :width] if isinstance(where, slice) and not every else None
-                goes_on = normalized_guidance(z_pos, negative.z_neg, *rule, effect, into=into)
+                goes_on = normalized_guidance(z_pos, negative.z_neg, *rule, effect, into, state.kernel)
                 state.draw(negative.rows, goes_on, z_pos)
                 if every:
                     out = goes_on
