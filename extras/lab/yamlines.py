@@ -9,6 +9,7 @@ import yaml
 
 from .errors import PlanError
 
+MAX_PLACES = 200_000
 Place = tuple[Any, ...]
 """Keys and indices from the top of the document: ("arms", 2, "nag", "scale")."""
 
@@ -27,6 +28,8 @@ def read(path: Path) -> tuple[Any, dict[Place, int]]:
         if node is not None:
             _walk(node, (), lines, str(path))
         return yaml.safe_load(text), lines
+    except RecursionError:
+        raise PlanError([f"{path}: is nested too deeply, or contains itself"]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -44,6 +47,8 @@ def line_of(lines: dict[Place, int], place: Place) -> int:
 
 def _walk(node: yaml.Node, place: Place, lines: dict[Place, int], path: str) -> None:
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(lines) > MAX_PLACES:  # aliases of aliases: a page of text that stands for millions of values
+        raise PlanError([f"{path}: has more than {MAX_PLACES} values, aliases written out"])
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:

@@ -18,8 +18,8 @@ from fastapi.responses import JSONResponse
 from extras.studio.api_requests import TooLarge, read_request, script_args_of
 from extras.studio.checkpoint_files import CheckpointError
 from extras.studio.fields import IMG2IMG, TXT2IMG, FieldError
+from extras.studio.guard import MAX_IMAGE_PIXELS
 
-MAX_IMAGE_PIXELS = 64_000_000
 ECHOED = {
     *TXT2IMG,
     *IMG2IMG,
@@ -32,8 +32,10 @@ ECHOED = {
 }
 
 
-def decode_base64_to_image(field: str, text):
-    """A PIL picture from base64, with or without a data: head. FieldError when it is none."""
+def decode_base64_to_image(field: str, text, room: int = MAX_IMAGE_PIXELS):
+    """A picture of at most ``room`` pixels from base64, with or without a data: head. FieldError when it is none."""
+    from PIL import Image
+
     from modules import images
 
     allowed = "a PNG, JPEG or WebP picture in base64"
@@ -43,16 +45,27 @@ def decode_base64_to_image(field: str, text):
         raise FieldError(field, text, allowed + " (addresses are not fetched)")
     try:
         raw = base64.b64decode(text.split(",", 1)[1] if text.startswith("data:") else text, validate=False)
-        from PIL import Image
-
         with Image.open(io.BytesIO(raw)) as probe:
-            if probe.width * probe.height > MAX_IMAGE_PIXELS:
+            if probe.width * probe.height > room:
                 raise TooLarge
         return images.read(io.BytesIO(raw))
-    except TooLarge:
-        raise FieldError(field, text, f"a picture of at most {MAX_IMAGE_PIXELS} pixels") from None
+    except (TooLarge, Image.DecompressionBombError):
+        raise FieldError(field, text, f"pictures of at most {MAX_IMAGE_PIXELS} pixels, all together") from None
     except (binascii.Error, OSError, ValueError, IndexError, SyntaxError):
         raise FieldError(field, text, allowed) from None
+
+
+def decode_pictures(body: dict) -> dict[str, Any]:
+    """``init_images`` and ``mask`` of a request. FieldError also where they are too many."""
+    given = body.get("init_images")
+    if not isinstance(given, list) or not given:
+        raise FieldError("init_images", given, "a list of one or more pictures in base64")
+    room, pictures = MAX_IMAGE_PIXELS, []
+    for number, text in enumerate(given):
+        pictures.append(decode_base64_to_image(f"init_images[{number}]", text, room))
+        room -= pictures[-1].width * pictures[-1].height
+    mask = decode_base64_to_image("mask", body["mask"], room) if body.get("mask") else None
+    return {"init_images": pictures, "mask": mask}
 
 
 def encode_image(image) -> str:
@@ -115,11 +128,7 @@ def _job_routes(app: FastAPI, engine) -> None:
         fields, script_values = read_request(engine, tab, body)
         args = script_args_of(engine, tab, body, script_values)
         if tab == "img2img":
-            pictures = body.get("init_images")
-            if not isinstance(pictures, list) or not pictures:
-                raise FieldError("init_images", pictures, "a list of one or more pictures in base64")
-            fields["init_images"] = [decode_base64_to_image(f"init_images[{i}]", x) for i, x in enumerate(pictures)]
-            fields["mask"] = decode_base64_to_image("mask", body["mask"]) if body.get("mask") else None
+            fields |= decode_pictures(body)
         processed = (engine.img2img if tab == "img2img" else engine.txt2img)(fields, args, is_api=True)
         shown = _finite(
             {k: v for k, v in {**fields, **body}.items() if k in ECHOED and k not in ("init_images", "mask")}

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from extras.studio.guard import OnlyFromHere, fetch_nothing, limit_pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
-OWN_NAMES = (HOST, "localhost", "[::1]", "testserver")
 
 
 class PortTaken(OSError):
@@ -36,31 +36,6 @@ def claim_port(port: int) -> socket.socket:
             f"port {port} cannot be used ({error.strerror}): choose another with --port, or --port 0 for any free one"
         ) from None
     return claimed
-
-
-class OnlyFromHere:
-    """Refuses what another web page makes the browser send: a foreign Host (DNS rebinding) or Origin (CSRF)."""
-
-    def __init__(self, app: Any):
-        self.app = app
-
-    async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
-        if scope["type"] in ("http", "websocket"):
-            headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-            origin = headers.get("origin")
-            if not _is_own(headers.get("host", "")) or (origin is not None and not _is_own(urlsplit(origin).netloc)):
-                from starlette.responses import PlainTextResponse
-
-                await PlainTextResponse("This server answers only to pages of its own.", status_code=403)(
-                    scope, receive, send
-                )
-                return
-        await self.app(scope, receive, send)
-
-
-def _is_own(netloc: str) -> bool:
-    name = netloc.rsplit(":", 1)[0] if not netloc.endswith("]") else netloc
-    return name in OWN_NAMES
 
 
 def serve(app: Any, claimed: socket.socket, ready: Callable[[], None]) -> None:
@@ -102,11 +77,14 @@ def app_of(engine: Any) -> Any:
     outputs = str(engine.outputs_dir)
     Path(outputs).mkdir(parents=True, exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = os.path.join(outputs, "browser-cache")
+    fetch_nothing()
+    limit_pictures()
     app = FastAPI(title="NAG Time Studio", docs_url=None, redoc_url=None)
     blocks = page.build(engine)
     css, head = _assets(app, page.ASSETS, extensions.active())
     engine.create_api(app)  # before the mount, which takes every other path
     add_routes(app, loaded_layers, prefix="")  # scripts register them under a prefix only
+    blocks.has_launched = True  # else Gradio lets an event name any file of this machine as its upload
     gr.mount_gradio_app(
         app,
         blocks,

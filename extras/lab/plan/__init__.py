@@ -44,8 +44,9 @@ class Plan(Part):
 
     @model_validator(mode="after")
     def _names(self) -> Plan:
-        if not re.fullmatch(r"[\w.-]{1,60}", self.name):
-            raise At(f"{self.name!r} is not possible, allowed: letters, digits, . _ - (it names a folder)", "name")
+        if not re.fullmatch(r"\w[\w.-]{0,59}", self.name):
+            allowed = "letters, digits, . _ -, the first no . or - (it names a folder)"
+            raise At(f"{self.name!r} is not possible, allowed: {allowed}", "name")
         _no_twins("pairs", "", [pair.id for pair in self.pairs])
         for model in self.models:
             _no_twins("arms", f" among those of {model}", [arm.name for arm in self.arms_of(model)])

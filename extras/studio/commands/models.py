@@ -12,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from extras.studio.commands.environment import ROOT
 
@@ -98,7 +98,7 @@ def remove(webui: Path) -> list[str]:
     lines = []
     for key, digest in _read_manifest(manifest).items():
         target = webui / key
-        if webui not in target.resolve().parents or not target.is_file():
+        if not _is_below_models(key) or not target.is_file():
             continue
         if _sha256(target.read_bytes()) == digest:
             target.unlink()
@@ -159,6 +159,12 @@ def _read_manifest(path: Path) -> dict[str, str]:
         raise ModelsError(
             f"{path} cannot be read ({error}): delete it and the doodle-* files beside it by hand"
         ) from None
+
+
+def _is_below_models(key: str) -> bool:
+    """Whether a name of the manifest can be ours. A folder that is a link is followed, as the WebUI follows it."""
+    parts = PurePosixPath(key).parts
+    return parts[:1] == ("models",) and ".." not in parts and "\\" not in key
 
 
 def _key(webui: Path, target: Path) -> str:

@@ -108,9 +108,7 @@ def difference(tree: Path, files: dict[str, str]) -> str:
 
 def apply(tree: Path, files: dict[str, str], library: Path) -> None:
     """Copy ``library`` (our extras/nag) to where Fooocus finds it, then write the files. A copy that is there goes."""
-    target = tree / LIBRARY
-    if target.is_symlink():
-        raise TreeError(f"{target} is a link; allowed: a folder, or nothing")
+    target = _library_folder(tree)
     if target.exists():
         shutil.rmtree(target)
     shutil.copytree(library, target, ignore=_IGNORED)
@@ -119,10 +117,19 @@ def apply(tree: Path, files: dict[str, str], library: Path) -> None:
 
 def undo(tree: Path, files: dict[str, str]) -> None:
     """Write the files without our lines and remove our folder."""
+    target = _library_folder(tree)
     _write(tree, files)
-    target = tree / LIBRARY
-    if target.is_dir() and not target.is_symlink():
+    if target.is_dir():
         shutil.rmtree(target)
+
+
+def _library_folder(tree: Path) -> Path:
+    """Where our copy is. TreeError for a way out of the tree: what lies there is not ours to delete."""
+    target = tree / LIBRARY
+    for folder in (target.parent, target):
+        if folder.is_symlink():
+            raise TreeError(f"{folder} is a link; allowed: a folder, or nothing")
+    return target
 
 
 def _insert(text: str, insertion: Insertion) -> str:
