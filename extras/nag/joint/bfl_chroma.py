@@ -1,4 +1,4 @@
-"""Chroma in the layout of Flux's authors, as Forge has it: Flux without a pooled embedding.
+"""Chroma in the layout of Flux's authors, as Forge and Forge Neo have it: Flux without a pooled embedding.
 
 One network makes the modulations of all blocks, of the time alone, and they are handed to each block: the negative's
 text has the prompt's.
@@ -26,7 +26,7 @@ class ChromaDouble(BflDouble):
     arguments = ("img", "txt", "mod", "pe")
 
     def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
-        attention, feed_forward = call["mod"][1]  # 0 is the image's
+        attention, feed_forward = _given(call)[1]  # 0 is the image's
         return [*_of_rows(attention, stream), *_of_rows(feed_forward, stream)]
 
 
@@ -36,7 +36,12 @@ class ChromaSingle(BflSingle):
     arguments = ("x", "mod", "pe")
 
     def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
-        return _of_rows(call["mod"], stream)
+        return _of_rows(_given(call), stream)
+
+
+def _given(call: Mapping[str, Any]) -> Any:
+    """What the block is modulated with: Forge names it mod, Neo has one name with Flux."""
+    return call["mod"] if "mod" in call else call["vec"]
 
 
 def _of_rows(mod: Any, stream: TextStream) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Flux in its authors' layout (double_blocks, single_blocks), as Forge has it; text tokens stand first.
+"""Flux in its authors' layout (double_blocks, single_blocks), as Forge and Forge Neo have it; text tokens stand first.
 
 Other than in diffusers, q, k and v come out of one projection, and in the single blocks the feed-forward with
 them.
@@ -30,7 +30,8 @@ class BflBlock:
         self.name, self.notation, self.alias = name, notation, alias
         self.block, self.norm, self.last = block, norm, False
         self.module: nn.Module = block
-        self.heads, self.width = int(block.num_heads), int(block.hidden_size)
+        # 0 where the block does not know it (Neo's single ones): blocks() fills it in
+        self.heads, self.width = int(getattr(block, "num_heads", 0)), int(block.hidden_size)
 
     @property
     def captures(self) -> Sequence[tuple[nn.Module, Reader]]:
@@ -87,8 +88,7 @@ class BflDouble(BflBlock):
 
     def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
         """shift, scale, gate of the attention, then of the feed-forward: (rows, 1, width) each."""
-        parts: Sequence[Tensor] = self.block.txt_mod(stream.temb)
-        return parts
+        return _flat(self.block.txt_mod(stream.temb))
 
     def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         gate, shift_mlp, scale_mlp, gate_mlp = heads.kept
@@ -126,8 +126,7 @@ class BflSingle(BflBlock):
         return TextHeads(q, k, v, (mlp, gate))
 
     def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Sequence[Tensor]:
-        parts: Sequence[Tensor] = self.block.modulation(stream.temb)
-        return parts
+        return _flat(self.block.modulation(stream.temb))
 
     def close(self, stream: TextStream, z: Tensor, heads: TextHeads) -> Tensor:
         mlp, gate = heads.kept
@@ -143,9 +142,21 @@ def blocks(model: Any, double: type[BflDouble] = BflDouble, single: type[BflSing
     """All blocks in the order they run, each as one of the two classes."""
     found: list[BflBlock] = [double(i, block) for i, block in enumerate(model.double_blocks)]
     found += [single(i, block) for i, block in enumerate(model.single_blocks)]
+    for each in found:
+        each.heads = each.heads or int(model.num_heads)
     if found:
         found[-1].last = True
     return found
+
+
+def _flat(modulation: Sequence[Any]) -> list[Tensor]:
+    """shift, scale, gate, ... in one row, as Forge has them. Neo: in threes, with None for a second one not there."""
+    groups = [
+        (part,) if isinstance(part, Tensor) else (part.shift, part.scale, part.gate)
+        for part in modulation
+        if part is not None
+    ]
+    return [part for group in groups for part in group]
 
 
 def turn(x: Tensor, pe: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Forge, reForge, Forge Classic: the network says by itself which of its rows are conditional.
+"""Forge, reForge, Forge Classic and Neo: the network says by itself which of its rows are conditional.
 
 ``forge_objects.unet`` is a patcher, made anew for every pass; the network in it stays. CFG 1 leaves the
 unconditional rows out. Weights may be offloaded, in 8 bits or patched while they are used: layers are called as
@@ -7,6 +7,7 @@ modules, so that does not matter here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -33,7 +34,9 @@ class Forge:
 
     def identity(self, sd_model: Any) -> Hashable:
         info = getattr(sd_model, "sd_checkpoint_info", None)
-        return id(sd_model), id(self.network(sd_model)), getattr(info, "filename", None)
+        # Neo's quick refiner loads other weights into the same network, and remembers here whose were in it
+        swapped = getattr(sys.modules.get("modules.sd_samplers_common"), "ORIGINAL_CHECKPOINT", None)
+        return id(sd_model), id(self.network(sd_model)), getattr(info, "filename", None), swapped
 
     def adapters(self, sd_model: Any) -> Hashable:
         return str(getattr(sd_model, "current_lora_hash", ""))

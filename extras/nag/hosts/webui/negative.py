@@ -129,8 +129,7 @@ class NegativeEncoder:
 @contextlib.contextmanager
 def _no_trace(p: Any) -> Iterator[None]:
     """What an encoding notes for infotext and console is that of the host's own prompts alone."""
-    from modules.sd_hijack import model_hijack
-
+    model_hijack: Any = getattr(sys.modules.get("modules.sd_hijack"), "model_hijack", None)  # Forge Neo has none
     noted = [o for o in (p, p.sd_model, model_hijack) if isinstance(getattr(o, "extra_generation_params", None), dict)]
     params = [(o.extra_generation_params, _copy(o.extra_generation_params)) for o in noted]
     commented = [o for o in (p.sd_model, model_hijack) if isinstance(getattr(o, "comments", None), list)]
