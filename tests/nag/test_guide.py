@@ -178,6 +178,23 @@ def test_cooldown_lowers_cfg_and_puts_it_back(sd_pipe):
     assert seen[:2] == [5, 5] and seen[2:] == pytest.approx([1, 1], abs=1e-5)
 
 
+def test_a_scale_that_a_callback_sets_stays(sd_pipe):
+    """As in diffusers' own example of CFG that ends early."""
+    seen = []
+
+    def stop_cfg(pipe, step, t, kwargs):
+        seen.append(pipe.guidance_scale)
+        if step == 2:
+            pipe._guidance_scale = 0.0
+            kwargs["prompt_embeds"] = kwargs["prompt_embeds"].chunk(2)[-1]
+        return kwargs
+
+    options = {"callback_on_step_end": stop_cfg, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    with guide(sd_pipe, negative="glasses", start=0.17, end=0.3, cooldown=0.7):
+        draw(sd_pipe, guidance_scale=5.0, num_inference_steps=5, **options)
+    assert seen[2] < 5 and seen[3:] == [0, 0] and sd_pipe.guidance_scale == 0
+
+
 def test_clip_skip_is_the_prompts_own(sdxl_pipe):
     with guide(sdxl_pipe, negative="glasses", scale=5) as run:
         draw(sdxl_pipe, clip_skip=1)

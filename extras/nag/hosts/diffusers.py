@@ -35,6 +35,8 @@ class Guide:
     is off. ``methods``: the latest generation's, method -> report. ``settings``: the record in force.
     """
 
+    strict = True  # an error of ours ends the generation; in a WebUI it goes on unguided
+
     def __init__(
         self, pipe: Any, negative: str | Sequence[str], settings: Settings, seeds: Sequence[int] | None = None
     ):
@@ -121,7 +123,7 @@ class Guide:
         self._grid, self._times, self._calls = grid, every[begin : begin + count], 0
         if self._handoff is not None:
             self._handoff.begin(len(set(self._times)), self.kind.cfg)
-        self._run = run = Guidance(self.settings, self.kind.module, strict=True)
+        self._run = run = Guidance(self.settings, self.kind.module, strict=self.strict)
         if self.seeds is not None:
             run.set_seeds(self.seeds)
         sigmas = self._sigmas(begin, len(self._times))

@@ -54,11 +54,12 @@ class Pipe:
 
     def set_cfg(self, value: float) -> Callable[[], None]:
         """Put a CFG scale in force until what this returns is called."""
-        own = self.pipe._guidance_scale
-        self.pipe._guidance_scale = max(1.0 + 1e-6, value)  # at 1 the pipeline would stop splitting its batch
+        own, ours = self.pipe._guidance_scale, max(1.0 + 1e-6, value)  # at 1 the pipeline would not split its batch
+        self.pipe._guidance_scale = ours
 
         def restore() -> None:
-            self.pipe._guidance_scale = own
+            if self.pipe._guidance_scale == ours:  # else a callback at the step's end has set another
+                self.pipe._guidance_scale = own
 
         return restore
 
