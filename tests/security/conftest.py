@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import sys
 import threading
@@ -14,13 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-for folder in ("tests/faults", "tests/studio"):
+for folder in ("tests/faults", "tests/studio", "tests/security"):
     sys.path.append(str(ROOT / folder))  # makers of small checkpoints
-
-SMALL = {
-    "prompt": "a nerd", "steps": 1, "width": 64, "height": 64, "seed": 7, "cfg_scale": 1, "sampler_name": "Euler",
-    "scheduler": "Simple",
-}  # fmt: skip
 
 
 @dataclass
@@ -83,55 +76,9 @@ def watched(hooked):
     return watch
 
 
-@dataclass
-class Served:
-    """A Studio that answers on 127.0.0.1:``port``."""
-
-    port: int
-    models: Path
-    outputs: Path
-
-    def ask(self, method: str, path: str, body=None, headers=None) -> tuple[int, bytes]:
-        """(status, body); headers win over the usual ones."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        try:
-            connection.request(method, path, data, {"content-type": "application/json", **(headers or {})})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def post(self, path: str, **body) -> tuple[int, dict]:
-        status, data = self.ask("POST", f"/sdapi/v1/{path}", body)
-        return status, json.loads(data or b"null")
-
-    def get(self, path: str):
-        return json.loads(self.ask("GET", f"/sdapi/v1/{path}")[1])
-
-    def draw(self, tab: str = "txt2img", **fields) -> tuple[int, dict]:
-        return self.post(tab, **{**SMALL, **fields})
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    import uvicorn
-    from nano import nano
+    from security_studio import serving
 
-    from extras.studio import server
-    from extras.studio.engine import Engine
-
-    models, outputs = tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("outputs")
-    (models / "tokenizer").symlink_to(ROOT / "models" / "tokenizer")
-    (models / "Lora").mkdir()
-    nano(models / "alpha.safetensors", seed=0)
-    app = server.app_of(Engine(models, ROOT, outputs, ckpt=models / "alpha.safetensors").load())
-    claimed = server.claim_port(0)
-    serving = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none"))
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [claimed]}, daemon=True)
-    thread.start()
-    studio = Served(claimed.getsockname()[1], models, outputs)
-    assert studio.ask("GET", "/sdapi/v1/samplers")[0] == 200
-    yield studio
-    serving.should_exit = True
-    thread.join(10)
+    with serving(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("outputs")) as studio:
+        yield studio
