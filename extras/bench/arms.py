@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from extras.nag.guidance import Guidance
+from extras.nag.run import Run
 from extras.nag.settings import Settings
 from extras.nag.taps import count_taps
 
@@ -46,7 +47,10 @@ WHAT = {
 
 
 class Arm:
-    """One way. ``step`` is timed; ``ready`` and ``rest``, before and after each, are not."""
+    """One way. ``step`` is timed; ``ready`` and ``rest``, before and after each, are not. ``kind``: of the layers it
+    acts in, where it does nothing elsewhere."""
+
+    kind = "cross"
 
     def __init__(self, name: str, subject: Subject):
         self.name, self.subject = name, subject
@@ -73,6 +77,7 @@ class Guided(Arm):
         self.t = t
         self.rows = [(i, i) for i in range(subject.batch)]
         self.guidance = Guidance(settings, subject.model, strict=True)
+        self.kind = next((run.branch.kind for run in self.guidance.runs if isinstance(run, Run)), "")
         self.guidance.begin(TIMES)
         self.guidance.set_seeds(range(subject.batch))
         if self.guidance.needs_negative:
@@ -134,6 +139,8 @@ class PlainFlux(Arm):
 
 class ClassifierFree(Arm):
     """Both halves in one batch, and the sum."""
+
+    kind = ""
 
     def __init__(self, name: str, subject: Subject):
         super().__init__(name, subject)

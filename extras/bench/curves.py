@@ -49,7 +49,7 @@ def curves(subject: Subject, rounds: int, said: Callable[[str], None] = lambda t
         times = take_turns({BASE: plain, NAG: guided}, rounds, meter=meter)
         found = times.spread(NAG)
         if meter is not None:
-            found = Spread.of(times.by_layers(NAG))
+            found = Spread.of(times.by_layers(NAG, "cross"))
             meter.close()
         guided.close()
         said(f"{at:g}: {found.median:.3f}")

@@ -70,7 +70,7 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
             if meter is not None:
                 meter.close()
         for name in every:
-            record["arms"][name].update(_timed(times, name))
+            record["arms"][name].update(_timed(times, name, every[name].kind))
         record["rounds"] = len(times.busy[BASE])
         ours = [name for name in (NAG, FUSED) if name in every]
         record["to_duplicate"] = {name: _share_of_overhead(record["arms"], name) for name in ours}
@@ -140,14 +140,14 @@ def _check(found: dict[str, Record]) -> None:
             raise RuntimeError(f"{name}: does not act")
 
 
-def _timed(times: Times, name: str) -> Record:
+def _timed(times: Times, name: str, kind: str) -> Record:
     found: Record = {
         "ratio": asdict(times.spread(name)),
         "seconds": statistics.median(times.busy[name].values()),
         "wall_seconds": statistics.median(times.wall[name].values()),
         "ratios": [round(ratio, 5) for ratio in times.ratios(name)],
     }
-    layers = times.by_layers(name) if name not in (TPG, CFG_STEP) else []
+    layers = times.by_layers(name, kind) if kind and times.layers[BASE] else []
     return found | ({"by_layers": asdict(Spread.of(layers))} if layers else {})
 
 
@@ -199,6 +199,6 @@ def _hot(every: dict[str, Arm]) -> list[Record]:
 
 
 def _line(shape: Shape, number: int, times: Times) -> str:
-    layers = times.by_layers(NAG)
+    layers = times.by_layers(NAG, "cross") if times.layers[BASE] else []
     more = f", by layers {statistics.median(layers):.4f}" if layers else ""
     return f"{shape.name}: round {number}, NAG {times.spread(NAG).median:.4f} of the plain step{more}"

@@ -159,8 +159,9 @@ METHOD = (
     "turns in one run, in rotated order; a **ratio** is that of a step to the plain step *of the same round*,",
     "given as the median over the rounds, with quartiles and a 95 % bootstrap interval. On a CPU, times are",
     "processor times, so that other programs do not count; the clock's are in the JSON. **By layers** is the same",
-    "ratio from the time inside the attention layers, in units of the rest of the same step, which is the same",
-    "work in all: it is much steadier, and what the aims are judged by where it is there. An aim whose 95 %",
+    "ratio from the time inside the attention layers that the method acts in (NAG: those to the text, NAG-PAG: those",
+    "of the image to itself), in units of the rest of the same step, which is the same work in all: it is much",
+    "steadier, and what the aims are judged by where it is there. An aim whose 95 %",
     "interval holds its limit is *unclear*. `change` is |prediction − plain|₁ / |plain|₁. `waits` are operators",
     "whose result the CPU must read before it goes on: each would hold a GPU up.",
 )

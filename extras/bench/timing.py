@@ -38,12 +38,12 @@ class Spread:
 @dataclass
 class Times:
     """Seconds by arm and round. ``busy``: processor time of all threads on a CPU, time between two events on a GPU;
-    other programs do not count in it, so ratios are made of it. ``wall``: by the clock. ``layers``: the part of
-    ``busy`` inside the attention layers, where it was metered."""
+    other programs do not count in it, so ratios are made of it. ``wall``: by the clock. ``layers``: the parts of
+    ``busy`` inside the attention layers, by their kind, where they were metered."""
 
     busy: dict[str, dict[int, float]] = field(default_factory=dict)
     wall: dict[str, dict[int, float]] = field(default_factory=dict)
-    layers: dict[str, dict[int, float]] = field(default_factory=dict)
+    layers: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
     def ratios(self, name: str, to: str = BASE) -> list[float]:
         """Of each round that has both."""
@@ -52,11 +52,12 @@ class Times:
     def spread(self, name: str, to: str = BASE) -> Spread:
         return Spread.of(self.ratios(name, to))
 
-    def by_layers(self, name: str, to: str = BASE) -> list[float]:
-        """The same ratios for an arm that differs inside the layers only: each step in units of its own rest."""
+    def by_layers(self, name: str, kind: str, to: str = BASE) -> list[float]:
+        """The same ratios for an arm that differs inside the layers of this kind only: each step in units of its own
+        rest."""
 
         def step(arm: str, n: int) -> float:
-            return self.busy[arm][n] / (self.busy[arm][n] - self.layers[arm][n])
+            return self.busy[arm][n] / (self.busy[arm][n] - self.layers[arm][n][kind])
 
         return [step(name, n) / step(to, n) for n in self.layers.get(name, {}) if n in self.layers[to]]
 
@@ -92,7 +93,7 @@ def take_turns(
 ) -> Times:
     """``rounds`` rounds of arms that are warm, fewer (but three) when the monotonic time ``until`` is over. ``seldom``:
     arms that are taken in every third round only."""
-    times = Times(*({name: {} for name in arms} for _ in range(3)))
+    times = Times({name: {} for name in arms}, {name: {} for name in arms}, {name: {} for name in arms})
     for number in range(rounds):
         if until is not None and number >= 3 and time.monotonic() > until:
             break

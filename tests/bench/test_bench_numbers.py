@@ -70,10 +70,10 @@ def test_what_is_slow_is_taken_in_every_third_round(subject):
 
 def test_by_layers_is_steady_where_the_rest_is_disturbed():
     """A second round at half the speed: the layers' share still tells 10 %."""
-    times = Times(
-        {BASE: {0: 10.0, 1: 20.0}, NAG: {0: 11.0, 1: 11.0}}, {}, {BASE: {0: 2.0, 1: 4.0}, NAG: {0: 3.0, 1: 3.0}}
-    )
-    assert times.by_layers(NAG) == pytest.approx([1.1, 1.1])
+    layers = {BASE: {0: 2.0, 1: 4.0}, NAG: {0: 3.0, 1: 3.0}}
+    kinds = {name: {n: {"cross": spent, "self": 0.5} for n, spent in of.items()} for name, of in layers.items()}
+    times = Times({BASE: {0: 10.0, 1: 20.0}, NAG: {0: 11.0, 1: 11.0}}, {}, kinds)
+    assert times.by_layers(NAG, "cross") == pytest.approx([1.1, 1.1])
 
 
 def test_the_meter_sees_the_layers_and_leaves(subject):
@@ -84,8 +84,11 @@ def test_the_meter_sees_the_layers_and_leaves(subject):
     times = take_turns(every, 5, meter=meter)
     meter.close()
     for name in every:
-        assert all(0 < times.layers[name][n] < times.busy[name][n] for n in range(5))
-    assert sorted(times.by_layers(NAG))[2] > 1.02  # on so small a model guidance is dear
+        for n in range(5):
+            spent = times.layers[name][n]
+            assert set(spent) == {"cross", "self"} and 0 < sum(spent.values()) < times.busy[name][n]
+    assert sorted(times.by_layers(NAG, "cross"))[2] > 1.02  # on so small a model guidance is dear
+    assert sorted(times.by_layers(NAG, "self"))[2] < sorted(times.by_layers(NAG, "cross"))[2]
     assert hooks == sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in of.model.modules())
 
 
