@@ -39,22 +39,33 @@ class FluxDoodle(torch.nn.Module):
 
 def velocity(transformer: torch.nn.Module, x: Tensor, sigma: Tensor, text: Text) -> Tensor:
     """noise − clean at x = (1 − sigma)·clean + sigma·noise. x: (n, 4, h, w), sigma: (n,) in 0…1."""
-    height, width = x.shape[-2] // 2, x.shape[-1] // 2
-    patches = x.unflatten(-2, (height, 2)).unflatten(-1, (width, 2))  # n c h 2 w 2
-    tokens = patches.permute(0, 2, 4, 1, 3, 5).reshape(len(x), height * width, -1)
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    places = torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3)
+    tokens, places = pack(x)
     out = transformer(
         hidden_states=tokens,
         encoder_hidden_states=text[0],
         pooled_projections=text[1],
         timestep=sigma,
-        img_ids=places.to(x),
+        img_ids=places,
         txt_ids=x.new_zeros(text[0].shape[1], 3),
         return_dict=False,
     )[0]
-    patches = out.reshape(len(x), height, width, -1, 2, 2)
-    return patches.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+    return unpack(out, x)
+
+
+def pack(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents (n, c, h, w), two by two, as Flux's tokens (n, h w / 4, 4 c), and the tokens' places (h w / 4, 3)."""
+    height, width = x.shape[-2] // 2, x.shape[-1] // 2
+    patches = x.unflatten(-2, (height, 2)).unflatten(-1, (width, 2))  # n c h 2 w 2
+    tokens = patches.permute(0, 2, 4, 1, 3, 5).reshape(len(x), height * width, -1)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return tokens, torch.stack([torch.zeros_like(rows), rows, columns], -1).reshape(-1, 3).to(x)
+
+
+def unpack(tokens: Tensor, like: Tensor) -> Tensor:
+    """The way back, to latents of the shape of ``like``."""
+    height, width = like.shape[-2] // 2, like.shape[-1] // 2
+    patches = tokens.reshape(len(like), height, width, -1, 2, 2)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(like.shape)
 
 
 def _ids(tokenizer, texts: Sequence[str]) -> Tensor:

@@ -11,12 +11,13 @@ from extras.studio.checkpoint_files import CheckpointError, read_header, read_ya
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 CLIP_SD1, OPENCLIP_SD2 = "cond_stage_model.transformer.", "cond_stage_model.model."
 CLIP_XL, OPENCLIP_XL = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+OPENCLIP_REFINER = "conditioner.embedders.0.model."
 
 
 @dataclass
 class Architecture:
-    """``family`` is sd1, sd2, sdxl (a doodle is a small sd1) or flux (flux_doodle.py). The configs are diffusers' and
-    transformers'.
+    """``family`` is sd1, sd2, sdxl (a doodle is a small sd1), refiner (SDXL's), or of flow_pipelines.py flux, sd3,
+    chroma. The configs are diffusers' and transformers'.
 
     ``parameterization`` is "eps", "v", "flow", or None when only running the network can tell.
     """
@@ -32,6 +33,7 @@ class Architecture:
     timesteps: int = 1000
     text_prefixes: list[str] = field(default_factory=list)
     text_folder: str | None = None
+    shift_factor: float = 0.0
 
     def same_network(self, other: Architecture | None) -> bool:
         """True when the weights of ``other`` fit into a model built for this one."""
@@ -111,8 +113,8 @@ def _unet(path, shapes: dict, params: dict) -> dict:
         config["transformer_layers_per_block"][-1] = depth_mid
     adm = shapes.get(UNET + "label_emb.0.0.weight")
     if adm is not None:
-        if context != 2048:
-            raise CheckpointError(path, "its UNet takes image embeddings (an unCLIP model or the SDXL refiner)")
+        if context != 2048 and not any(k.startswith(OPENCLIP_REFINER) for k in shapes):
+            raise CheckpointError(path, "its UNet takes image embeddings (an unCLIP model)")
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 256,
@@ -185,6 +187,8 @@ def inspect(path) -> Architecture:
         if any(k.startswith(CLIP_XL) for k in shapes) and any(k.startswith(OPENCLIP_XL) for k in shapes):
             family, prefixes = "sdxl", [CLIP_XL, OPENCLIP_XL]
             text = [_clip(shapes, CLIP_XL), _openclip(shapes, OPENCLIP_XL)]
+        elif any(k.startswith(OPENCLIP_REFINER) for k in shapes):
+            family, prefixes, text = "refiner", [OPENCLIP_REFINER], [_openclip(shapes, OPENCLIP_REFINER)]
         elif any(k.startswith(OPENCLIP_SD2 + "transformer.") for k in shapes):
             family, prefixes, text = "sd2", [OPENCLIP_SD2], [_openclip(shapes, OPENCLIP_SD2)]
         elif any(k.startswith(CLIP_SD1) for k in shapes):
@@ -207,7 +211,7 @@ def inspect(path) -> Architecture:
         vae,
         text,
         _parameterization(shapes, metadata, params, family),
-        float(params.get("scale_factor", 0.13025 if family == "sdxl" else 0.18215)),
+        float(params.get("scale_factor", 0.13025 if family in ("sdxl", "refiner") else 0.18215)),
         float(params.get("linear_start", 0.00085)),
         float(params.get("linear_end", 0.0120)),
         int(params.get("timesteps", 1000)),

@@ -1,7 +1,7 @@
 """Opens a safetensors file safely: every way in which it can be wrong has a message that names the file.
 
-No file is ever unpickled. What is allowed: one .safetensors file of a complete SD 1.x, SD 2.x, SDXL or
-doodle model in the CompVis (single-file) layout.
+No file is ever unpickled. What is allowed: one .safetensors file of a complete SD 1.x, SD 2.x, SDXL (or its
+refiner) or doodle model in the CompVis (single-file) layout; folders are pipeline_folders.py's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 
 ALLOWED = (
     "allowed is one complete .safetensors file of an SD 1.x, SD 2.x or SDXL model (or a model trained "
-    "here), in the single-file layout of Stable Diffusion WebUIs"
+    "here), in the single-file layout of Stable Diffusion WebUIs, or a folder in diffusers' layout of Flux, "
+    "SD3 or Chroma"
 )
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 MAX_HEADER = 100 * 1024 * 1024

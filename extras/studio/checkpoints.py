@@ -14,6 +14,7 @@ from extras.studio.architectures import Architecture
 from extras.studio.checkpoint_files import CheckpointError, read_tensors
 from extras.studio.model import StudioModel
 
+_POOLED = (architectures.OPENCLIP_XL, architectures.OPENCLIP_REFINER)  # encoders that give a vector as well
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 
 
@@ -132,8 +133,8 @@ def load(path, tokenizer_dir, device="cpu", dtype: torch.dtype = torch.float32):
         raise CheckpointError(path, f"its architecture is unknown here ({type(error).__name__}: {error})") from error
     unet, vae = _fill(path, unet, unet_state, "UNet", dtype), _fill(path, vae, vae_state, "VAE", dtype)
     encoders = [
-        _text_encoder(path, config, prefix, tensors, dtype, projected=arch.family == "sdxl" and i == 1)
-        for i, (config, prefix) in enumerate(zip(arch.text, arch.text_prefixes, strict=True))
+        _text_encoder(path, config, prefix, tensors, dtype, projected=prefix in _POOLED)
+        for config, prefix in zip(arch.text, arch.text_prefixes, strict=True)
     ]
     model = StudioModel(arch, unet, vae, alphas_cumprod(arch)).to(device)
     if arch.parameterization is None:

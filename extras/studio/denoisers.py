@@ -20,6 +20,9 @@ class Denoiser(nn.Module):
         object.__setattr__(self, "inner_model", model)  # not a submodule: the model is not ours to move or count
         self.register_buffer("sigmas", sigmas, persistent=False)
 
+    def for_picture(self, width: int, height: int) -> None:
+        """A pass over pictures of this size begins: some models' sigmas depend on it."""
+
     @property
     def sigma_min(self):
         return self.sigmas[0]
@@ -92,21 +95,30 @@ class DiscreteDenoiser(Denoiser):
 class FlowDenoiser(Denoiser):
     """D(x, sigma) of a rectified flow (arXiv 2209.03003): x = (1 - sigma) x0 + sigma noise, the network predicts
     noise - x0 at t = 1000 sigma. Since dx/dsigma = (x - x0) / sigma as in `DiscreteDenoiser`'s models, samplers that
-    add no noise are the same; ``sigmas`` is 0.001 ... 1."""
+    add no noise are the same; ``sigmas`` is 0.001 ... 1, shifted towards noise as the model wants it (arXiv 2403.03206,
+    section 5.3.2): Flux dev more for larger pictures."""
 
     def __init__(self, model):
         super().__init__(model, torch.arange(1, 1001, device=model.device) / 1000)
+        self.shift = 1.0
+        self.for_picture(1024, 1024)
+
+    def for_picture(self, width: int, height: int) -> None:
+        self.shift = self.inner_model.flow_shift(width * height)
+        self.sigmas = self.t_to_sigma(torch.arange(1, 1001, device=self.sigmas.device))
 
     def get_sigmas(self, n: int) -> torch.Tensor:
-        """(n + 1,) equidistant sigmas from 1 to the smallest, then 0."""
-        return torch.cat([torch.linspace(1, float(self.sigma_min), n), torch.zeros(1)])
+        """(n + 1,) sigmas, equidistant before the shift, from 1 to the smallest, then 0."""
+        return torch.cat([self.t_to_sigma(torch.linspace(1000, 1, n)), torch.zeros(1)])
 
     def sigma_to_t(self, sigma: torch.Tensor, quantize: bool | None = None) -> torch.Tensor:
-        """From 0 to 1000; same shape."""
+        """What the network is told, from 0 to 1000; same shape."""
         return sigma * 1000
 
     def t_to_sigma(self, t: torch.Tensor) -> torch.Tensor:
-        return t / 1000
+        """Of a place on the grid before the shift, 0 to 1000."""
+        s = t / 1000
+        return self.shift * s / (1 + (self.shift - 1) * s)
 
     def noised(self, x: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """See `DiscreteDenoiser`."""

@@ -39,6 +39,11 @@ class FluxTexts(nn.Module):
         self.sequence, self.pooled = doodle.sequence, doodle.pooled
         self.tokenizer, self.pooled_tokenizer = doodle.sequence_tokenizer, doodle.pooled_tokenizer
 
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """In the order in which Flux's LoRAs count them."""
+        return [self.pooled, self.sequence]
+
     def process_texts(self, texts: Sequence[str]) -> tuple[list[list[tuple[int, float]]], int]:
         """((token, weight) of each text, the longest text's token count)."""
         found = [self._tokens(text) for text in texts]
@@ -65,25 +70,31 @@ class FluxTexts(nn.Module):
         weights = [[weight for _, weight in row] + [1.0] * (n + 1) for row, n in zip(rows, short, strict=True)]
         emphasis.multipliers = torch.tensor(weights, device=device)
         emphasis.after_transformers()
-        plain = ["".join(part for part, _ in _parts(text)) for text in texts]
+        plain = ["".join(part for part, _ in parts(text)) for text in texts]
         options = {"padding": "max_length", "max_length": TEXT_TOKENS, "truncation": True, "return_tensors": "pt"}
         vector = self.pooled(self.pooled_tokenizer(plain, **options).input_ids.to(device)).pooler_output
         return {"crossattn": emphasis.z, "vector": vector}
 
     def _tokens(self, text: str) -> list[tuple[int, float]]:
-        parts = [(part, weight) for part, weight in _parts(text) if part.strip()]
-        ids = [self.tokenizer(part, add_special_tokens=False).input_ids for part, _ in parts]
-        return [(token, weight) for one, (_, weight) in zip(ids, parts, strict=True) for token in one]
+        found = [(part, weight) for part, weight in parts(text) if part.strip()]
+        ids = [self.tokenizer(part, add_special_tokens=False).input_ids for part, _ in found]
+        return [(token, weight) for one, (_, weight) in zip(ids, found, strict=True) for token in one]
 
 
-def _parts(text: str) -> list[tuple[str, float]]:
-    """(text, weight) of its parts; BREAK is a space."""
+def parts(text: str) -> list[tuple[str, float]]:
+    """(text, weight) of a prompt's parts; BREAK is a space."""
     from modules import prompt_attention, shared
 
     if shared.opts.emphasis == "None":
         return [(text, 1.0)]
-    parts = prompt_attention.parse_prompt_attention(text)
-    return [(" ", 1.0) if (part, weight) == ("BREAK", -1) else (part, weight) for part, weight in parts]
+    found = prompt_attention.parse_prompt_attention(text)
+    return [(" ", 1.0) if (part, weight) == ("BREAK", -1) else (part, weight) for part, weight in found]
+
+
+def flow_shares() -> Tensor:
+    """(1000,) of a rectified flow: what alphas_cumprod is of other models, the share of the signal."""
+    noise = torch.linspace(0.001, 1.0, 1000)
+    return (1 - noise) ** 2 / ((1 - noise) ** 2 + noise**2)
 
 
 def load(path: Path, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> StudioModel:
@@ -97,9 +108,7 @@ def load(path: Path, device: Any = "cpu", dtype: torch.dtype = torch.float32) ->
     transformer, latents = doodle.transformer, vae.config
     shape = {"in_channels": latents.latent_channels, "cross_attention_dim": doodle.sequence.config.d_model}
     arch = Architecture("flux", shape, dict(latents), [{"words": doodle.words}], "flow", latents.scaling_factor)
-    noise = torch.linspace(0.001, 1.0, 1000)
-    kept = (1 - noise) ** 2 / ((1 - noise) ** 2 + noise**2)  # the share of the signal, as other models count it
-    model = StudioModel(arch, transformer, vae, kept, FlowWrapper(transformer)).to(device, dtype)
+    model = StudioModel(arch, transformer, vae, flow_shares(), FlowWrapper(transformer)).to(device, dtype)
     model.cond_stage_model = FluxTexts(doodle).eval().requires_grad_(False).to(device, dtype)
     with torch.no_grad():
         model.cond_stage_model_empty_prompt = model.get_learned_conditioning([""])["crossattn"]

@@ -1,7 +1,7 @@
 """LoRA files: which there are in a folder, and the low-rank factors of one. Safetensors only, never unpickled.
 
 Known are kohya's names (`lora_unet_…lora_down.weight`, `.lora_up.weight`, `.alpha`), with the modules in diffusers' or
-ldm's notation, and those of diffusers and PEFT (`unet.….lora_A.weight`, `….lora.down.weight`,
+ldm's notation, and those of diffusers and PEFT (`unet.…` or `transformer.….lora_A.weight`, `….lora.down.weight`,
 `….processor.to_q_lora.down.weight`).
 """
 
@@ -23,6 +23,7 @@ _PREFIXES = (  # what a name begins with -> the part of the model
     ("lora_te2_", "te2"),
     ("lora_te_", "te"),
     ("unet.", "unet"),
+    ("transformer.", "unet"),
     ("text_encoder_2.", "te2"),
     ("text_encoder.", "te"),
     ("diffusion_model.", "unet"),

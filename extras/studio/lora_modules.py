@@ -32,13 +32,14 @@ _DIRECT = {
 def places(unet: nn.Module, encoders: list[nn.Module]) -> dict[Place, nn.Module]:
     """Every layer that a LoRA can change, under all its names."""
     found: dict[Place, nn.Module] = {}
-    transformer_name = other_family(unet, "diffusers")
-    ldm = _ldm_names(unet)
-    for name, module in _layers(unet):
-        found["unet", name.replace(".", "_")] = module
-        other = ldm.get(name) or transformer_name(name)
-        if other:
-            found["unet", other.replace(".", "_")] = module
+    layers = _layers(unet)
+    found.update({("unet", name.replace(".", "_")): module for name, module in layers})
+    if hasattr(unet, "down_blocks"):  # Flux and SD3 have no second notation here
+        in_transformers, outside = other_family(unet, "diffusers"), _ldm_names(unet)
+        for name, module in layers:
+            other = outside.get(name) or in_transformers(name)
+            if other:
+                found["unet", other.replace(".", "_")] = module
     for part, encoder in zip(("te", "te2"), encoders, strict=False):
         for name, module in _layers(encoder):
             flat = name.removeprefix("text_model.").replace(".", "_")

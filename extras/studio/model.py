@@ -26,7 +26,7 @@ class DiffusionWrapper(nn.Module):
 
 
 class DiffusionWrapperXL(DiffusionWrapper):
-    """SDXL's: one dict with ``crossattn`` (rows, T, 2048) and ``vector`` (rows, 2816)."""
+    """SDXL's: one dict with ``crossattn`` (rows, T, 2048) and ``vector`` (rows, 2816); the refiner's 1280 and 2560."""
 
     def __init__(self, diffusion_model):
         super().__init__(diffusion_model)
@@ -57,15 +57,16 @@ class LatentDistribution:
 class StudioModel(nn.Module):
     """UNet, VAE and text encoder of one checkpoint. ``network``: around the UNet, where the family has its own.
 
-    Latents are (B, 4, H/8, W/8), pictures (B, 3, H, W) in [-1, 1].
+    Latents are (B, latent_channels, H/8, W/8), pictures (B, 3, H, W) in [-1, 1].
     """
 
     def __init__(self, architecture, unet, vae, alphas_cumprod: torch.Tensor, network: DiffusionWrapper | None = None):
         super().__init__()
         self.architecture = architecture
-        self.is_sdxl = architecture.family == "sdxl"
+        self.is_sdxl = architecture.family in ("sdxl", "refiner")
         self.is_sd1, self.is_sd2 = architecture.family == "sd1", architecture.family == "sd2"
-        self.is_sd3 = self.is_ssd = self.is_sdxl_inpaint = self.lowvram = False
+        self.is_sd3 = architecture.family == "sd3"
+        self.is_ssd = self.is_sdxl_inpaint = self.lowvram = False
         self.model = network or (DiffusionWrapperXL(unet) if self.is_sdxl else DiffusionWrapper(unet))
         self.first_stage_model = vae
         self.cond_stage_model: nn.Module | None = None
@@ -73,7 +74,7 @@ class StudioModel(nn.Module):
         self.cond_stage_key = "txt"
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
         self.parameterization = architecture.parameterization or "eps"
-        self.scale_factor = architecture.scale_factor
+        self.scale_factor, self.shift_factor = architecture.scale_factor, architecture.shift_factor
         self.num_timesteps = len(alphas_cumprod)
         self.latent_channels = architecture.unet["in_channels"]
         self.channels = self.latent_channels
@@ -82,6 +83,17 @@ class StudioModel(nn.Module):
         self.sd_model_checkpoint = None
         self.used_config = None
         self.eval().requires_grad_(False)
+
+    def flow_shift(self, pixels: int) -> float:
+        """Of a rectified flow, see flow_pipelines.shift_of: its own for a picture of so many pixels."""
+        return 1.0
+
+    def take_over(self, other: StudioModel) -> None:
+        """Become another checkpoint of the same network."""
+        self.load_state_dict(other.state_dict())
+        self.alphas_cumprod, self.parameterization = other.alphas_cumprod, other.parameterization
+        self.scale_factor, self.shift_factor = other.scale_factor, other.shift_factor
+        self.cond_stage_model_empty_prompt = other.cond_stage_model_empty_prompt
 
     @property
     def conditioner(self):
@@ -118,7 +130,7 @@ class StudioModel(nn.Module):
     def get_first_stage_encoding(self, encoder_posterior):
         """The scaled latent. The mean is taken, not a draw, so that a seed gives the same picture again."""
         latent = encoder_posterior.mode() if hasattr(encoder_posterior, "mode") else encoder_posterior
-        return self.scale_factor * latent
+        return self.scale_factor * (latent - self.shift_factor)
 
     def decode_first_stage(self, z):
-        return self.first_stage_model.decode(z / self.scale_factor).sample
+        return self.first_stage_model.decode(z / self.scale_factor + self.shift_factor).sample

@@ -73,7 +73,7 @@ def _transformer(w, p, ch, context, depth, linear):
     w.layer(f"{p}.proj_out", ch, ch, *one)
 
 
-def unet(w, channels, mult, res, context, depths, linear=False, adm=None, in_channels=4):
+def unet(w, channels, mult, res, context, depths, linear=False, adm=None, in_channels=4, middle=None):
     """``depths[level]`` transformer blocks (0: no attention); the middle has those of the last level or 1."""
     p, emb = "model.diffusion_model", channels * 4
     w.layer(f"{p}.time_embed.0", emb, channels)
@@ -96,7 +96,7 @@ def unet(w, channels, mult, res, context, depths, linear=False, adm=None, in_cha
             skips.append(ch)
             n += 1
     _resnet(w, f"{p}.middle_block.0", ch, ch, emb)
-    _transformer(w, f"{p}.middle_block.1", ch, context, depths[-1] or 1, linear)
+    _transformer(w, f"{p}.middle_block.1", ch, context, middle or depths[-1] or 1, linear)
     _resnet(w, f"{p}.middle_block.2", ch, ch, emb)
     n = 0
     for level in reversed(range(len(mult))):
@@ -225,6 +225,15 @@ def sdxl(path, seed=3):
     vae(w, 32, (1, 1, 2, 2), 2)
     clip(w, "conditioner.embedders.0.transformer.", 768, 2, 64)
     openclip(w, "conditioner.embedders.1.model.", 1280, 2, 64)
+    return _save(w, path)
+
+
+def refiner(path, seed=4):
+    """The SDXL refiner's: OpenCLIP alone, no attention on the first and last level, deep transformers, vector 2560."""
+    w = _Weights(seed)
+    unet(w, 64, (1, 1, 1, 1), 2, 1280, (0, 2, 2, 0), linear=True, adm=2560, middle=2)
+    vae(w, 32, (1, 1, 2, 2), 2)
+    openclip(w, "conditioner.embedders.0.model.", 1280, 2, 64)
     return _save(w, path)
 
 

@@ -20,7 +20,10 @@ TOKENIZER = Path(__file__).resolve().parents[2] / "models" / "tokenizer"
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ckpt")
-    return {name: getattr(compvis, name)(folder / f"{name}.safetensors") for name in ("doodle", "sd1", "sd2", "sdxl")}
+    return {
+        name: getattr(compvis, name)(folder / f"{name}.safetensors")
+        for name in ("doodle", "sd1", "sd2", "sdxl", "refiner")
+    }
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,7 @@ def files(tmp_path_factory):
         ("sd1", "sd1", 768, "eps", 0.18215),
         ("sd2", "sd2", 1024, None, 0.18215),
         ("sdxl", "sdxl", 2048, "eps", 0.13025),
+        ("refiner", "refiner", 1280, "eps", 0.13025),
     ],
 )
 def test_families_are_recognised_by_shape(files, name, family, context, parameterization, scale):

@@ -81,7 +81,12 @@ def _network(path: Path) -> Any:
     """What denoises in a checkpoint that the Studio can load, or in the doodle in Flux's layout. CheckpointError."""
     from extras.studio import checkpoints
     from extras.studio.checkpoint_files import is_flux_doodle
+    from extras.studio.pipeline_folders import is_pipeline
 
+    if is_pipeline(path):
+        from extras.studio import flow_pipelines
+
+        return flow_pipelines.open_folder(path).transformer
     if is_flux_doodle(path):
         from extras.doodle import flux_checkpoint
 

@@ -24,7 +24,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--port", type=_port, default=DEFAULT_PORT, help=f"0 to 65535, 0 for any free one (default {DEFAULT_PORT})"
     )
     parser.add_argument(
-        "--ckpt", type=Path, metavar="PATH", help="a checkpoint of yours: SD 1.x, 2.x or SDXL, one .safetensors file"
+        "--ckpt",
+        type=Path,
+        metavar="PATH",
+        help="a checkpoint of yours: a .safetensors file (SD 1.x, 2.x, SDXL), or diffusers' folder (SD3, Flux, Chroma)",
     )
     parser.add_argument("--outputs", type=Path, metavar="FOLDER", help="where pictures go (default: outputs/)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")

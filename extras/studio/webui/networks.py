@@ -148,4 +148,6 @@ def _number(name: str, text: str) -> float:
 
 def _encoders(model: Any) -> list[Any]:
     stage = model.cond_stage_model
+    if hasattr(stage, "encoders"):  # of a flow
+        return list(stage.encoders)
     return [one.wrapped.transformer for one in getattr(stage, "embedders", [stage])]

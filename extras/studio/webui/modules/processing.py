@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from extras.studio.checkpoint_files import is_flux_doodle
 from extras.studio.fields import FieldError
+from extras.studio.pipeline_folders import is_flow
 from modules import devices, extra_networks, images, rng, scripts, sd_models, sd_samplers, shared
 from modules.processing_base import (  # noqa: F401
     StableDiffusionProcessing,
@@ -103,8 +103,12 @@ def _prepare(p) -> None:
                 "refiner_checkpoint", p.refiner_checkpoint, "one of " + ", ".join(sd_models.checkpoint_tiles())
             )
         flow = shared.sd_model.parameterization == "flow"
-        if flow != is_flux_doodle(p.refiner_checkpoint_info.filename):  # sigma is not the same in both
+        if flow != is_flow(p.refiner_checkpoint_info.filename):  # sigma is not the same in both
             raise FieldError("refiner_checkpoint", p.refiner_checkpoint, f"{'a' if flow else 'no'} flow model")
+    if shared.sd_model.parameterization == "flow":
+        for name in ("width", "height"):
+            if getattr(p, name) % 16:
+                raise FieldError(name, getattr(p, name), "a multiple of 16 with this model")
     p.sd_model_name = shared.sd_model.sd_checkpoint_info.name_for_extra
     p.sd_model_hash = shared.sd_model.sd_model_hash
     model_hijack.clear_comments()

@@ -175,15 +175,17 @@ class FrozenCLIPEmbedderWithCustomWords(TextConditionalModel):
 
 
 class SDXLConditioner(torch.nn.Module):
-    """Both encoders of SDXL, and the vector of pooled text and picture size."""
+    """Both encoders of SDXL, the last one pooled, and the vector of pooled text and picture size. The refiner has the
+    last encoder only."""
 
-    def __init__(self, clip_l, clip_g):
+    def __init__(self, *embedders):
         super().__init__()
-        self.embedders = torch.nn.ModuleList([clip_l, clip_g])
-        self.wrapped = SimpleNamespace(tokenizer=clip_l.tokenizer)
-        self.tokenizer = clip_l.tokenizer
-        self.process_texts = clip_l.process_texts
-        self.get_target_prompt_token_count = clip_l.get_target_prompt_token_count
+        self.embedders = torch.nn.ModuleList(embedders)
+        first = embedders[0]
+        self.wrapped = SimpleNamespace(tokenizer=first.tokenizer)
+        self.tokenizer = first.tokenizer
+        self.process_texts = first.process_texts
+        self.get_target_prompt_token_count = first.get_target_prompt_token_count
         from diffusers.models.embeddings import Timesteps
 
         self._numbers = Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)
@@ -191,16 +193,28 @@ class SDXLConditioner(torch.nn.Module):
     def forward(self, texts):
         """{crossattn (B, T, 2048), vector (B, 2816)}; negative prompts that are all empty give zeros for the text."""
         width, height = getattr(texts, "width", None) or 1024, getattr(texts, "height", None) or 1024
-        first = self.embedders[0](texts)
-        second, pooled = self.embedders[1](texts)
-        crossattn = torch.cat([first, second], dim=-1)
+        *before, last = self.embedders
+        last, pooled = last(texts)
+        crossattn = torch.cat([*(embedder(texts) for embedder in before), last], dim=-1)
         if getattr(texts, "is_negative_prompt", False) and all(x == "" for x in texts):
             crossattn, pooled = torch.zeros_like(crossattn), torch.zeros_like(pooled)
-        opts = shared.opts
-        numbers = [height, width, opts.sdxl_crop_top, opts.sdxl_crop_left, height, width]
+        numbers = self._picture(height, width, getattr(texts, "is_negative_prompt", False))
         embedded = self._numbers(torch.tensor(numbers, device=pooled.device, dtype=torch.float32)).flatten()
         vector = torch.cat([pooled, embedded.to(pooled.dtype).expand(len(texts), -1)], dim=-1)
         return {"crossattn": crossattn, "vector": vector}
+
+    def _picture(self, height, width, negative) -> list:
+        opts = shared.opts
+        return [height, width, opts.sdxl_crop_top, opts.sdxl_crop_left, height, width]
+
+
+class SDXLRefinerConditioner(SDXLConditioner):
+    """The refiner is told how beautiful a picture is meant to be: crossattn (B, T, 1280), vector (B, 2560)."""
+
+    def _picture(self, height, width, negative) -> list:
+        opts = shared.opts
+        score = opts.sdxl_refiner_low_aesthetic_score if negative else opts.sdxl_refiner_high_aesthetic_score
+        return [height, width, opts.sdxl_crop_top, opts.sdxl_crop_left, score]
 
 
 def attach(model, encoders: list, tokenizer) -> None:
@@ -211,6 +225,9 @@ def attach(model, encoders: list, tokenizer) -> None:
         stage = SDXLConditioner(
             make(encoders[0], tokenizer, "hidden"), make(encoders[1], tokenizer, "hidden", pad=0, pooled=True)
         )
+        counter = stage.embedders[0]
+    elif family == "refiner":
+        stage = SDXLRefinerConditioner(make(encoders[0], tokenizer, "hidden", pad=0, pooled=True))
         counter = stage.embedders[0]
     else:
         stage = counter = make(encoders[0], tokenizer, *(("penultimate", 0) if family == "sd2" else ("last",)))

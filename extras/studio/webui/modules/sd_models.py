@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from extras.studio.pipeline_folders import fingerprint, is_pipeline
 from modules import devices, script_callbacks, sd_hijack, sd_hijack_clip, shared
 
 checkpoints_list: dict[str, CheckpointInfo] = {}
@@ -18,7 +19,7 @@ _hashes: dict[tuple, str] = {}
 
 
 class CheckpointInfo:
-    """One checkpoint file. ``title`` is "name.safetensors [hash]" once the hash is known."""
+    """One checkpoint: a file, or a folder in diffusers' layout. ``title`` is "name [hash]" once the hash is known."""
 
     def __init__(self, filename):
         self.filename = os.path.abspath(filename)
@@ -37,16 +38,12 @@ class CheckpointInfo:
             checkpoint_aliases[identifier] = self
 
     def calculate_shorthash(self) -> str:
-        """Hash the file (once per content) and take it into the title."""
+        """Hash the file or folder (once per content) and take it into the title."""
         if self.sha256 is None:
             stat = os.stat(self.filename)
             key = (self.filename, stat.st_size, stat.st_mtime_ns)
             if key not in _hashes:
-                with open(self.filename, "rb") as file:
-                    digest = hashlib.sha256()
-                    while block := file.read(1 << 20):
-                        digest.update(block)
-                _hashes[key] = digest.hexdigest()
+                _hashes[key] = _digest(self.filename)
             self.sha256 = _hashes[key]
             self.hash = self.shorthash = self.sha256[:10]
             checkpoints_list.pop(self.title, None)
@@ -63,15 +60,27 @@ class CheckpointInfo:
         return self.shorthash
 
 
+def _digest(filename: str) -> str:
+    if os.path.isdir(filename):
+        return fingerprint(filename)
+    with open(filename, "rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def list_models() -> None:
-    """Scan the models folder, and flux/ in it; checkpoints registered from elsewhere stay."""
+    """Scan the models folder, and flux/ in it, for files and diffusers' folders; checkpoints registered from elsewhere
+    stay."""
     elsewhere = [
-        c for c in checkpoints_list.values() if Path(c.filename).parent not in _folders() and os.path.isfile(c.filename)
+        c for c in checkpoints_list.values() if Path(c.filename).parent not in _folders() and os.path.exists(c.filename)
     ]
     known = {c.filename: c for c in checkpoints_list.values()}
     checkpoints_list.clear()
     checkpoint_aliases.clear()
     files = [file for folder in _folders() for file in sorted(folder.glob("*.safetensors"))]
+    files += [found for folder in _folders() for found in sorted(folder.glob("*")) if is_pipeline(found)]
     for file in files:
         info = known.get(os.path.abspath(file)) or CheckpointInfo(file)
         info.register()
@@ -142,6 +151,10 @@ def _build(info: CheckpointInfo):
     from extras.studio import checkpoints
     from extras.studio.checkpoint_files import is_flux_doodle
 
+    if is_pipeline(info.filename):
+        from extras.studio import flow_pipelines
+
+        return flow_pipelines.load(info.filename, devices.device)
     if is_flux_doodle(info.filename):
         from extras.studio import flux_doodle
 
@@ -168,10 +181,7 @@ def load_model(checkpoint_info=None, already_loaded_state_dict=None):
     current = shared.sd_model
     if current is not None and current.architecture.same_network(fresh.architecture):
         # as A1111: the same network keeps its object (and whatever hooks it) and gets other weights
-        current.load_state_dict(fresh.state_dict())
-        current.alphas_cumprod = fresh.alphas_cumprod
-        current.parameterization, current.scale_factor = fresh.parameterization, fresh.scale_factor
-        current.cond_stage_model_empty_prompt = fresh.cond_stage_model_empty_prompt
+        current.take_over(fresh)
         sd_hijack.model_hijack.clip = clip_before
         fresh = current
     info.calculate_shorthash()

@@ -45,6 +45,8 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
 
     def get_sigmas(self, p, steps: int) -> torch.Tensor:
         """(steps + 1,) descending sigmas ending in 0, on the CPU."""
+        size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if p.is_hr_pass else (p.width, p.height)
+        self.model_wrap.for_picture(*size)
         discard = self.config is not None and self.config.options.get("discard_next_to_last_sigma", False)
         if opts.always_discard_next_to_last_sigma and not discard:
             discard = True

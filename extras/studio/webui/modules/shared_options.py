@@ -61,6 +61,7 @@ _add(
     sdxl_crop_left=_o(0, "crop left coordinate"),
     refiner_switch_by_sample_steps=_o(False, "Switch to refiner by sampling steps instead of model timesteps"),
     hires_fix_refiner_pass=_o("second pass", "Hires fix: which pass to enable refiner for"),
+    flux_distilled_cfg=_o(3.5, "Flux dev: distilled guidance, which the model was trained with"),
     sdxl_refiner_low_aesthetic_score=_o(2.5, "SDXL low aesthetic score"),
     sdxl_refiner_high_aesthetic_score=_o(6.0, "SDXL high aesthetic score"),
 )
