@@ -2,10 +2,7 @@
 
 # Everything is imported here: the extension's root is on sys.path only while this file is loaded.
 from extras.lab.tab import lab_tab
-from extras.nag.hosts import webui
-from extras.nag.hosts.webui.grid import preview_grid
-from extras.nag.hosts.webui.loaded import loaded_layers
-from extras.nag.hosts.webui.tokens import count_tokens
+from extras.nag.hosts.webui.families import host_here
 from extras.nag.ui.axes import add_axes
 from extras.nag.ui.front import FrontDoor
 from extras.nag.ui.http_api import add_routes
@@ -13,11 +10,13 @@ from extras.nag.ui.options import add_options, panel_defaults
 from extras.nag.ui.panel import Panel
 from modules import script_callbacks, scripts
 
+host = host_here()
+
 
 class NagTimeScript(scripts.Script):
     def __init__(self):
-        self.front = FrontDoor(webui)
-        self.panel = Panel(self.front, preview_grid, loaded_layers, count_tokens, panel_defaults)
+        self.front = FrontDoor(host)
+        self.panel = Panel(self.front, host.preview_grid, host.loaded_layers, host.count_tokens, panel_defaults)
 
     def title(self):
         return "NAG Time"
@@ -26,7 +25,7 @@ class NagTimeScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def after_component(self, component, **kwargs):
-        self.panel.meet(component, kwargs.get("elem_id"), self.tabname)
+        self.panel.meet(component, kwargs.get("elem_id"), getattr(self, "tabname", None))
 
     def ui(self, is_img2img):
         controls = self.panel.build("img2img" if is_img2img else "txt2img")
@@ -55,9 +54,8 @@ class NagTimeScript(scripts.Script):
         self.front.done(p, processed)
 
 
-script_callbacks.on_cfg_denoiser(webui.on_cfg_denoiser)
-script_callbacks.on_cfg_after_cfg(webui.on_cfg_after_cfg)
+host.wire(script_callbacks)
 script_callbacks.on_before_ui(add_axes)
 script_callbacks.on_ui_settings(add_options)
 script_callbacks.on_ui_tabs(lab_tab)
-script_callbacks.on_app_started(lambda demo, app: add_routes(app, loaded_layers))
+script_callbacks.on_app_started(lambda demo, app: add_routes(app, host.loaded_layers))

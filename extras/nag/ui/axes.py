@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -71,7 +72,7 @@ def _axis(make: Callable[..., Any], name: str) -> Any:
     if field.type in ("choice", "bool"):
         names = list(field.choices) or ["True", "False"]
         known["choices"] = lambda: list(names)
-    elif field.type in _TYPES:
+    elif field.type in _TYPES and "prepare" in inspect.signature(make).parameters:  # SD.Next has none
         known["prepare"] = _prepare(name)
     return make(PREFIX + field.label, _TYPES.get(field.type, str), _apply(name), **known)
 

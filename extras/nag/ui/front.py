@@ -19,6 +19,7 @@ from .gallery import Gallery
 from .markup import Value, note
 
 F = TypeVar("F", bound=Callable[..., None])
+_UNTOLD = "nag_time_untold"  # on a job: what is still to be said under its picture
 
 
 def _caught(method: F) -> F:
@@ -35,7 +36,7 @@ def _caught(method: F) -> F:
 
 
 class FrontDoor:
-    """One per tab. ``host``: a module of hosts/ with start(), end_all(), session_of().
+    """One per tab. ``host``: hosts/webui, or a module with the same functions.
 
     ``last``: the report of the latest job as HTML.
     """
@@ -58,8 +59,7 @@ class FrontDoor:
     @_caught
     def before_batch(self, p: Any) -> None:
         """A batch begins; the host has not encoded its prompts yet."""
-        if self.host.session_of(p) is not None:
-            self.host.set_cfg(p, on_base=True)
+        self.host.begin_batch(p)
 
     @_caught
     def process(self, p: Any, args: Sequence[object]) -> None:
@@ -92,6 +92,7 @@ class FrontDoor:
     @_caught
     def batch_done(self, p: Any) -> None:
         """The metadata of this batch's pictures is about to be written."""
+        self.host.end_batch(p)
         session = self.host.session_of(p)
         if session is not None:
             self._map(p, session, lambda gallery: gallery.batch_done(len(p.prompts)))
@@ -107,6 +108,8 @@ class FrontDoor:
     @_caught
     def done(self, p: Any, processed: Any) -> None:
         """The job is over: tell under the picture, and in the API's answer."""
+        for text in p.__dict__.pop(_UNTOLD, ()):
+            say(p, processed, text)
         session = self.host.session_of(p)
         if session is None:
             return
@@ -163,7 +166,7 @@ class FrontDoor:
             print(f"[NAG Time] {text}", file=sys.stderr)
             traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
         with suppress(Exception):
-            p.comment(text)
+            comment(p, text)
         with suppress(Exception):
             p.extra_generation_params[infotext.ERROR] = infotext.one_line(text)
 
@@ -171,12 +174,21 @@ class FrontDoor:
         text = f"NAG is off for this run. {error}"
         print(f"[NAG Time] {text}", file=sys.stderr)
         infotext.write_error(error, p.extra_generation_params)
-        p.comment(text)
+        comment(p, text)
         self.last = message.error_html(text)
+
+
+def comment(p: Any, text: str) -> None:
+    """Into the list under the picture; where jobs have none (SD.Next), done() puts it there."""
+    if hasattr(p, "comment"):
+        p.comment(text)
+    else:
+        p.__dict__.setdefault(_UNTOLD, []).append(text)
 
 
 def say(p: Any, processed: Any, text: str) -> None:
     """Put a line into the list under the picture; hosts make that list before or after ``postprocess``."""
-    p.comment(text)
+    if hasattr(p, "comment"):
+        p.comment(text)
     if text not in processed.comments:
         processed.comments += text + "\n"

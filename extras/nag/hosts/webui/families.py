@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, Protocol
 
 from ...branches.text import ProjectContexts
@@ -68,3 +70,15 @@ def family_of(sd_model: Any) -> Family:
     if hasattr(sd_model, "model"):
         return A1111()
     raise LookupError(f"the host's model is {type(sd_model).__name__}; allowed: one with .model or .forge_objects.unet")
+
+
+def host_here() -> ModuleType:
+    """The module that does what the front door and the panel ask, for the WebUI we are in: of diffusers' pipelines in
+    SD.Next, of samplers and their callbacks in all others."""
+    if find_spec("modules.processing_diffusers") is not None:
+        from . import sdnext
+
+        return sdnext
+    from .. import webui
+
+    return webui

@@ -84,8 +84,13 @@ def preview_grid(sampler_name: str, scheduler: str | None, steps: int, denoise: 
             raise LookupError
         return _preview(model, sampler_name, scheduler, steps, denoise)
     except Exception:  # a plot must not fail because a sampler is unusual
-        times = torch.linspace(999, 0, steps).tolist() if steps > 1 else [999.0]
-        return Grid(tuple(times), tuple(14.6146 ** (t / 999) for t in times), exact=False)
+        return even_grid(steps)
+
+
+def even_grid(steps: int) -> Grid:
+    """Times at equal distances: stands for a grid that is not known before the sampling."""
+    times = torch.linspace(999, 0, steps).tolist() if steps > 1 else [999.0]
+    return Grid(tuple(times), tuple(14.6146 ** (t / 999) for t in times), exact=False)
 
 
 def loaded_model() -> Any:
