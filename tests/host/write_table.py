@@ -1,4 +1,5 @@
-"""Writes docs/HOSTS.md from the suite's result files: ``python tests/host/write_table.py docs/hosts/*.json``.
+"""Writes docs/HOSTS.md from the suite's result files: ``python tests/host/write_table.py docs/hosts/*.json``. What is
+known of other hosts (docs/hosts/others.md) stands below.
 
 ``--check`` writes nothing and fails when the page is not what the files say.
 """
@@ -13,13 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "HOSTS.md"
 FOLDER = ROOT / "docs" / "hosts"
+OTHERS = FOLDER / "others.md"
 ORDER = ("Studio", "AUTOMATIC1111", "Forge", "reForge", "Forge Classic")
 MARKS = {"works": "yes", "differs": "partly", "fails": "**no**", None: "not tried"}
 HEAD = """\
 # What works in which host
 
-Written by the black-box tests of `tests/host` from their own results (`docs/hosts/*.json`); do not edit it by hand.
-They speak HTTP only and are the same for every host. To try one:
+Written by the black-box tests of `tests/host` from their own results (`docs/hosts/*.json`), with `docs/hosts/others.md`
+below; do not edit it by hand. They speak HTTP only and are the same for every host. To try one:
 
 ```
 NAG_HOST_URL=http://127.0.0.1:7861 NAG_HOST_RESULTS=docs/hosts pytest tests/host
@@ -82,7 +84,7 @@ def _cell(entry: dict | None, notes: list[str]) -> str:
 
 def main(argv: Sequence[str]) -> int:
     files = [Path(name) for name in argv if name != "--check"] or sorted(FOLDER.glob("*.json"))
-    page = table(load(files))
+    page = table(load(files)) + "\n" + OTHERS.read_text("utf-8")
     if "--check" in argv:
         return 0 if PAGE.exists() and PAGE.read_text("utf-8") == page else 1
     PAGE.write_text(page, "utf-8")
