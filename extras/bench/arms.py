@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from extras.nag import taps
 from extras.nag.guidance import Guidance
 from extras.nag.run import Run
 from extras.nag.settings import Settings
@@ -20,10 +21,11 @@ TIMES = (999.0, 749.0, 499.0, 249.0)
 NUMBERS = {"unet": (3.0, 2.5, 0.5), "flux": (5.0, 2.5, 0.25)}  # published: s, tau, alpha
 CFG = 7.0
 
-BASE, OFF, OUTSIDE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, TPG, CFG_STEP = (
+BASE, OFF, OUTSIDE, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, TPG, CFG_STEP = (
     "without",
     "off",
     "outside",
+    "attention alone",
     "NAG",
     "NAG fused",
     "duplicate",
@@ -36,6 +38,7 @@ WHAT = {
     BASE: "the model alone",
     OFF: "installed; a guided generation has been closed before",
     OUTSIDE: "a generation in progress, this step is outside its window",
+    ALONE: "the attention over the negative by torch's own function, its result thrown away: no rule costs less",
     NAG: "a guided step, ours",
     FUSED: "the same, option *Fused kernel*: the rule compiled by torch.compile (operators: uncompiled)",
     DUPLICATE: "NAG written plainly: the layer's batch is duplicated (Flux: both streams, as published)",
@@ -98,6 +101,18 @@ class Guided(Arm):
 
     def close(self) -> None:
         self.guidance.close()
+
+
+class AttentionAlone(Guided):
+    """What every rule needs, and nothing more."""
+
+    def step(self) -> Tensor:
+        own = taps.normalized_guidance
+        taps.normalized_guidance = lambda z_pos, *args, **more: z_pos  # type: ignore[assignment]
+        try:
+            return super().step()
+        finally:
+            taps.normalized_guidance = own
 
 
 class Off(Arm):
@@ -173,6 +188,7 @@ def arms(subject: Subject) -> dict[str, Arm]:
         FUSED: lambda: Guided(FUSED, subject, settings(subject, fused=True)),
     }
     if unet:
+        makers[ALONE] = lambda: AttentionAlone(ALONE, subject, settings(subject))
         makers[DUPLICATE] = lambda: Plain(DUPLICATE, subject, plain_unet.DuplicateBatch)
         makers[SHARED] = lambda: Plain(SHARED, subject, plain_unet.SharedQuery)
     else:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import arms, counting, memory
-from .arms import BASE, CFG_STEP, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
+from .arms import ALONE, BASE, CFG_STEP, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
 from .floor import floor, kept
 from .machine import load
 from .meter import Meter
@@ -132,10 +132,11 @@ def _relative(one: Tensor, other: Tensor) -> float:
 
 
 def _check(found: dict[str, Record]) -> None:
-    for name in (BASE, OFF, OUTSIDE):
+    still = {BASE, OFF, OUTSIDE, ALONE} & found.keys()
+    for name in still:
         if not found[name]["identical"]:
             raise RuntimeError(f"{name}: the prediction is not that of the untouched model")
-    for name in found.keys() - {BASE, OFF, OUTSIDE, CFG_STEP}:
+    for name in found.keys() - {*still, CFG_STEP}:
         if found[name]["change"] < 1e-3:
             raise RuntimeError(f"{name}: does not act")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .arms import BASE, DUPLICATE, FUSED, NAG, OFF, OUTSIDE
+from .arms import ALONE, BASE, DUPLICATE, FUSED, NAG, OFF, OUTSIDE
 
 Record = dict[str, Any]
 MB = 1 << 20
@@ -179,6 +179,10 @@ def _text(model: Record) -> list[str]:
         f"**Floor.** The plain step is {floor['base'] / 1e12:.3g} TFLOP; guidance adds {floor['share']:.2%} to it by "
         f"count{_once(model)}. Duplicating adds {floor['duplicate_share']:.2%} by count. Measured: {measured}.",
     ]
+    if ALONE in arms:
+        alone, plain = (best(arms[n])["median"] - 1 for n in (ALONE, DUPLICATE))
+        share = f", {alone / plain:.0%} of what `{DUPLICATE}` adds" if plain > 0 else ""
+        lines[0] += f" Of that, the attention over the negative is {alone:.2%}{share}: no rule can cost less."
     if "peaks" in model:
         peaks, base = model["peaks"], model["peaks"][BASE]
         lines += [

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from extras.bench import arms, counting
-from extras.bench.arms import BASE, CFG_STEP, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE, SHARED, TPG
+from extras.bench.arms import ALONE, BASE, CFG_STEP, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE, SHARED, TPG
 from extras.bench.timing import one_step
 from extras.nag.taps import count_taps
 
@@ -25,9 +25,9 @@ def test_what_acts_acts_and_what_is_off_is_bit_identical(subject, name):
     untouched = of.forward()
     every = arms.arms(of)
     outputs = {arm: one_step(every[arm])[2] for arm in [*every, *every]}  # each a second time, after all the others
-    for arm in (BASE, OFF, OUTSIDE):
-        assert torch.equal(outputs[arm], untouched), arm
-    acting = [arm for arm in outputs if arm not in (BASE, OFF, OUTSIDE, CFG_STEP)]
+    for arm in (BASE, OFF, OUTSIDE, ALONE):
+        assert arm not in outputs or torch.equal(outputs[arm], untouched), arm
+    acting = [arm for arm in outputs if arm not in (BASE, OFF, OUTSIDE, ALONE, CFG_STEP)]
     for arm in acting:
         assert (outputs[arm] - untouched).abs().sum() > 1e-2 * untouched.abs().sum(), arm
     different = [arm for arm in acting if arm not in (FUSED, DUPLICATE, SHARED)]
