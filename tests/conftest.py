@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 import pytest
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
-
-
-def chromium() -> str | None:
-    """The browser's path, or None. NAGTIME_CHROMIUM names one."""
-    names = (os.environ.get("NAGTIME_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if name and (path := shutil.which(name))), None)
+from extras.studio.pictures.browser import FLAGS, chromium
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,10 @@ def theme() -> Any:
     return made.set(
         body_background_fill="*neutral_50",
         body_background_fill_dark="*neutral_950",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_300",
         block_title_text_weight="500",
         block_title_text_size="*text_sm",
         block_title_text_color="*neutral_600",
@@ -160,7 +164,8 @@ def _assets(app: Any, own: Path, extensions: list[Any]) -> tuple[str, str]:
     from fastapi import HTTPException
     from fastapi.responses import FileResponse
 
-    scripts: dict[str, str] = {"studio.js": str(own / "studio.js")}
+    first = own / "studio.js"  # the names that the others call
+    scripts: dict[str, str] = {path.name: str(path) for path in (first, *sorted(set(own.glob("*.js")) - {first}))}
     styles = [(own / "studio.css").read_text("utf-8")]
     for number, extension in enumerate(extensions):
         for file in extension.list_files("javascript", ".js"):
@@ -175,5 +180,6 @@ def _assets(app: Any, own: Path, extensions: list[Any]) -> tuple[str, str]:
             raise HTTPException(404, "no such script")
         return FileResponse(scripts[name], media_type="text/javascript")
 
-    head = "".join(f'<script src="/studio/javascript/{name}"></script>' for name in scripts)
+    head = f"<style>{(own / 'frame.css').read_text('utf-8')}</style>"
+    head += "".join(f'<script src="/studio/javascript/{name}"></script>' for name in scripts)
     return "\n".join(styles), head

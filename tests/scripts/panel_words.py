@@ -109,8 +109,9 @@ def _answers(panel):
     for layers_of in (lambda: [layer], _no_model):
         for selector, part in (("all", ""), ("d7", ""), ("all", "zzz")):
             yield from LayerTable(layers_of).listed(selector, part)
+    steps = [{"step": 1, "change": 0.1}]
     report = SimpleNamespace(
-        guided_steps=[1], steps=2, layers=1, calls=1, mean_change=0.1, per_step=[], error="", warnings=[]
+        guided_steps=[1], steps=2, layers=1, calls=1, mean_change=0.1, per_step=steps, error="", warnings=[]
     )
     yield message.report_html({"": report, "hires": report})
     yield message.error_html("x")

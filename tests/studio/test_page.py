@@ -154,11 +154,13 @@ def test_a_png_is_read_and_one_without_settings_says_so(tmp_path):
 
 
 def run(engine, tab, values, script_args=None):
-    """The last state of the page after a press of Generate: (message, gallery, progress, report, info, texts)."""
+    """The last state of the page after a press of Generate: (message, progress, report, info, texts, slider, gallery,
+    compare button, what can be compared)."""
     from extras.studio import page
+    from extras.studio.page.compare import Shown
 
     args = tuple(script_args or engine.default_script_args(tab.name))
-    return list(page._generate(engine, tab, dict(values), args))[-1]
+    return list(page._generate(engine, tab, dict(values), args, Shown()))[-1]
 
 
 JOB = {
@@ -178,7 +180,7 @@ JOB = {
 
 
 def test_a_job_shows_its_pictures_as_files_with_their_settings(engine, tab):
-    message, gallery, progress, report, info, texts = run(engine, tab, JOB)
+    message, progress, report, info, texts, _, gallery, *_ = run(engine, tab, JOB)
     assert (message, progress) == ("", "") and "Done in" in report and "a nerd" in info
     written = [Image.open(path).info["parameters"] for path in gallery["value"]]
     assert written == texts and [t.split("Seed: ")[1].split(",")[0] for t in texts[-2:]] == ["3", "4"]

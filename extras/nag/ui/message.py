@@ -8,6 +8,7 @@ from html import escape
 from ..report import Report
 from ..schedule import ranges
 
+_TITLES = ("guided steps", "layers", "calls", "mean change")
 NOTHING_YET = '<p class="nag-time-none">No picture has been made with NAG Time yet.</p>'
 
 
@@ -17,12 +18,11 @@ def summary(passes: Mapping[str, Report]) -> str:
 
 
 def report_html(passes: Mapping[str, Report]) -> str:
-    """What a run did: a table with a row per pass, a bar per step, then errors and warnings."""
+    """What a run did: a table with a row per pass, under it a bar per step, then errors and warnings."""
     named = len(passes) > 1 or "" not in passes
-    rows = "".join(_row(name or "picture" if named else "", report) for name, report in passes.items())
-    titles = [""] * named + ["guided steps", "layers", "calls", "mean change", "by step"]
-    head = "".join(f"<th>{title}</th>" for title in titles)
-    text = f'<table class="nag-time-report"><tr>{head}</tr>{rows}</table>'
+    rows = "".join(_rows(name or "picture" if named else "", report) for name, report in passes.items())
+    head = "<td></td>" * named + "".join(f'<th scope="col">{title}</th>' for title in _TITLES)
+    text = f'<table class="nag-time-report"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     errors = [r.error for r in passes.values() if r.error]
     warnings = dict.fromkeys(w for r in passes.values() for w in r.warnings)
     return text + _list("nag-time-error", errors) + _list("nag-time-warning", warnings)
@@ -38,12 +38,15 @@ def off_html() -> str:
     return '<p class="nag-time-none">The last picture was made without NAG: it is switched off.</p>'
 
 
-def _row(name: str, report: Report) -> str:
+def _rows(name: str, report: Report) -> str:
     steps = f"{ranges(report.guided_steps) or 'none'} of {report.steps}"
     cells = (steps, str(report.layers), str(report.calls), f"{report.mean_change:.1%}")
     body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-    first = f"<th>{escape(name)}</th>" if name else ""
-    return f"<tr>{first}{body}<td>{_bars(report)}</td></tr>"
+    first = f'<th scope="row">{escape(name)}</th>' if name else ""
+    bars = _bars(report)
+    wide = len(cells) - 1 + bool(name)
+    more = f'<tr><th scope="row">by step</th><td colspan="{wide}">{bars}</td></tr>' if bars else ""
+    return f"<tr>{first}{body}</tr>{more}"
 
 
 def _bars(report: Report) -> str:
@@ -59,7 +62,8 @@ def _bars(report: Report) -> str:
         place = f'x="{i * wide}" y="{high - tall:.1f}" width="{wide - 2}" height="{tall:.1f}"'
         bars += f"<rect {place}>{title}</rect>"
     size = len(report.per_step) * wide
-    box = f'viewBox="0 0 {size} {high}" width="{min(size, 240)}" height="{high}"'
+    told = ", ".join(f"{line['change']:.1%}" for line in report.per_step)
+    box = f'viewBox="0 0 {size} {high}" width="{min(size, 240)}" height="{high}" role="img" aria-label="{told}"'
     return f'<svg class="nag-time-bars" {box}>{bars}</svg>'
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import gradio as gr
 
 from extras.nag.settings import load_preset
-from extras.studio.page import jobs, paste, report
-from extras.studio.page.controls import Tab, build_tab
+from extras.studio.page import compare, jobs, paste, report
+from extras.studio.page.controls import Tab, build_tab, guidance_of
 from modules import script_callbacks, scripts, shared
 
 ASSETS = Path(__file__).resolve().parent / "assets"
@@ -115,22 +115,39 @@ def _png_info() -> dict[str, Any]:
 
 def _wire(engine: Any, tab: Tab, made: dict[str, Tab], pnginfo: dict[str, Any], tabs: gr.Tabs) -> None:
     o, names = tab.outputs, list(tab.fields)
-    shown = [o["message"], o["gallery"], o["progress"], o["report"], o["info"], o["texts"]]
+    told = [o["message"], o["progress"], o["report"], o["info"], o["texts"]]
+    slid = [o["slider"], o["gallery"], tab.buttons["compare"], o["shown"]]
 
-    def generate(*values: Any) -> Iterator[tuple]:
-        yield from _generate(engine, tab, dict(zip(names, values[: len(names)], strict=True)), values[len(names) :])
+    def generate(shown: compare.Shown, *values: Any) -> Iterator[tuple]:
+        fields = dict(zip(names, values[: len(names)], strict=True))
+        for state in _generate(engine, tab, fields, values[len(names) :], shown):
+            yield *state, 0
 
-    tab.buttons["generate"].click(
-        generate,
-        [*tab.fields.values(), *tab.script_inputs],
-        shown,
-        concurrency_limit=None,
-        show_progress="hidden",
-        **PRIVATE,
-    )
+    inputs, outputs = [o["shown"], *tab.fields.values(), *tab.script_inputs], [*told, *slid, o["chosen"]]
+    options = {"concurrency_limit": None, "show_progress": "hidden", **PRIVATE}
+    tab.buttons["generate"].click(generate, inputs, outputs, **options)
+    guidance = guidance_of(tab)
+    for button, *texts in tab.examples if guidance else ():
+
+        def fill(prompt: str = texts[0], negative: str = texts[1]) -> tuple[str, bool, str]:
+            return prompt, True, negative
+
+        filled = button.click(fill, outputs=[tab.fields["prompt"], *guidance], **SILENT)
+        filled.then(generate, inputs, outputs, **options)
     tab.buttons["interrupt"].click(engine.interrupt, queue=False, **SILENT)
     tab.buttons["reuse_seed"].click(lambda texts: _seed_of(texts), [o["texts"]], [tab.fields["seed"]], **SILENT)
-    o["gallery"].select(_chosen_text, [o["texts"]], [o["info"]], **SILENT)
+    o["gallery"].select(_chosen, [o["texts"]], [o["info"], o["chosen"]], **SILENT)
+
+    def press(shown: compare.Shown, chosen: int) -> Iterator[tuple]:
+        yield from compare.press(engine, shared.opts.sd_model_checkpoint, shown, chosen)
+
+    tab.buttons["compare"].click(
+        press,
+        [o["shown"], o["chosen"]],
+        [o["message"], o["progress"], *slid],
+        concurrency_limit=None,
+        **SILENT,
+    )
     target = made["img2img"]
     tab.buttons["to_img2img"].click(
         lambda pictures, texts: [
@@ -165,38 +182,44 @@ def _wire_png_info(pnginfo: dict[str, Any], made: dict[str, Tab], tabs: gr.Tabs)
         )
 
 
-def _generate(engine: Any, tab: Tab, values: dict[str, Any], script_args: tuple) -> Iterator[tuple]:
-    """(message, gallery, progress, report, info, texts) while the job runs and when it is done."""
+def _generate(
+    engine: Any, tab: Tab, values: dict[str, Any], script_args: tuple, shown: compare.Shown
+) -> Iterator[tuple]:
+    """(message, progress, report, info, texts, slider, gallery, compare button, shown) while the job runs and when it
+    is done. ``shown``: what the page can compare until then."""
     keep = gr.skip()
+    rest = (keep, keep, keep)
     if tab.is_img2img:
         values["init_images"] = [values.pop("init_image")]
         if values["init_images"] == [None]:
             problem = (
                 "Picture to start from: there is none. Drop one on the field, or send one from txt2img or PNG Info."
             )
-            yield paste.message(problem, "error"), keep, "", keep, keep, keep
+            yield paste.message(problem, "error"), "", *rest, keep, keep, keep, keep
             return
-    job = jobs.Job(engine, tab.name).start(values, (script_args[0] or 0, *script_args[1:]))
+    args = (script_args[0] or 0, *script_args[1:])
+    job = jobs.Job(engine, tab.name).start(values, args)
     last = ""
     for share, words, preview in job.watch():
-        bar = _bar(share, words)
+        bar = jobs.bar(share, words)
         if bar != last or preview is not None:
             last = bar
-            yield "", [preview] if preview is not None else keep, bar, keep, keep, keep
+            slider, gallery = gr.update(visible=False), gr.update(visible=True)
+            if preview is not None:
+                gallery["value"] = [preview]
+            yield "", bar, *rest, slider, gallery, gr.update(interactive=False), keep
     if job.error:
-        yield paste.message(job.error, "error"), keep, "", keep, keep, keep
+        yield paste.message(job.error, "error"), "", *rest, *compare.closed(shown)
         return
     text = job.texts[0] if job.texts else ""
     done = report.render(job.texts, job.comments, job.seconds, job.interrupted)
-    yield "", gr.update(value=job.files, selected_index=0 if job.files else None), "", done, paste.info(text), job.texts
-
-
-def _bar(share: float, words: str) -> str:
-    percent = f"{100 * share:.0f}"
-    return (
-        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}">'
-        f'<div style="width:{percent}%"></div><span>{words}</span></div>'
-    )
+    drawn = values | {"seed": seed} if isinstance(seed := _seed_of(job.texts), int) else values
+    files = () if job.interrupted else tuple(job.files)  # of one cut short there is no twin
+    model = shared.opts.sd_model_checkpoint
+    made = compare.Made(tab.name, model, drawn, args, compare.own_arguments(tab), files)
+    slider, gallery, button, shown = compare.closed(shown.after(made))
+    gallery |= {"value": job.files, "selected_index": 0 if job.files else None}
+    yield "", "", done, paste.info(text), job.texts, slider, gallery, button, shown
 
 
 def _choose_checkpoint(engine: Any, title: str) -> list[Any]:
@@ -232,9 +255,10 @@ def _seed_of(texts: list[str] | None) -> Any:
     return int(seed) if seed is not None else gr.skip()
 
 
-def _chosen_text(texts: list[str] | None, event: gr.SelectData) -> str:
+def _chosen(texts: list[str] | None, event: gr.SelectData) -> tuple[str, int]:
+    """(its settings, its place) of a picture chosen in the gallery."""
     index = event.index if isinstance(event.index, int) else 0
-    return paste.info(texts[index]) if texts and index < len(texts) else ""
+    return (paste.info(texts[index]) if texts and index < len(texts) else ""), index
 
 
 def _first_picture(pictures: list | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from extras.studio.page import paste
+from extras.studio.page import compare, paste
 from modules import script_callbacks, shared
 from modules.ui_components import InputAccordion, ToolButton
 
@@ -17,19 +17,28 @@ FIRST_PROMPT = "a nerd on a pink background"
 FIRST_SEED = 1
 """A number, not -1: the second press of Generate shows what the changed setting did, not another throw of the dice."""
 
+EXAMPLES = (
+    ("nerd \N{MINUS SIGN} glasses", FIRST_PROMPT, "glasses"),
+    ("king \N{MINUS SIGN} crown", "a king on a teal background", "crown"),
+    ("cottage \N{MINUS SIGN} tree", "a cottage", "tree"),
+)
+"""(the button's words, prompt, NAG negative): one click and they are drawn."""
+
 NARROW = {"min_width": 140}  # two in a row
 RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill")
 
 
 @dataclass
 class Tab:
-    """One tab's components. ``fields``: job option -> component; ``script_inputs``: the scripts' controls, in order."""
+    """One tab's components. ``fields``: job option -> component; ``script_inputs``: the scripts' controls, in order;
+    ``examples``: (button, prompt, NAG negative)."""
 
     name: str
     runner: Any
     fields: dict[str, Any] = field(default_factory=dict)
     script_inputs: list = field(default_factory=list)
     buttons: dict[str, Any] = field(default_factory=dict)
+    examples: list[tuple[Any, str, str]] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
     paste: list[tuple[Any, Any]] = field(default_factory=list)
 
@@ -75,6 +84,8 @@ def build_tab(name: str, runner: Any, defaults: dict[str, Any], engine: Any, pan
             _prompts(tab)
             if tab.is_img2img:
                 _source_picture(tab)
+            else:
+                _examples(tab)
             with gr.Group(elem_id=f"{name}_settings", elem_classes="studio-settings"):
                 _settings(tab, defaults, engine)
         with (
@@ -91,9 +102,10 @@ def build_tab(name: str, runner: Any, defaults: dict[str, Any], engine: Any, pan
 
 def _open_panel(tab: Tab, first: dict[str, Any]) -> None:
     """Here the first script's panel is open from the start, and writing a negative into it switches it on."""
-    switch = next((c for c in tab.script_inputs if isinstance(c, InputAccordion)), None)
-    if switch is None:
+    guidance = guidance_of(tab)
+    if not guidance:
         return
+    switch, negative = guidance
     switch.accordion.open = True
     for control in tab.script_inputs:
         for name, value in first.items():
@@ -102,16 +114,21 @@ def _open_panel(tab: Tab, first: dict[str, Any]) -> None:
     for script in tab.runner.scripts:  # what /sdapi/v1/script-info says is what the page shows
         for told, control in zip(script.api_info.args if script.api_info else (), script.controls or (), strict=False):
             told.value = control.value
-    negative = next((c for c in tab.script_inputs if isinstance(c, gr.Textbox)), None)
-    if negative is not None:
-        negative.change(  # gradio's "input" misses the first one: a text pasted in one go
-            lambda text: True if text.strip() else gr.skip(),
-            [negative],
-            [switch],
-            show_progress="hidden",
-            queue=False,
-            api_visibility="private",
-        )
+    negative.change(  # gradio's "input" misses the first one: a text pasted in one go
+        lambda text: True if text.strip() else gr.skip(),
+        [negative],
+        [switch],
+        show_progress="hidden",
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def guidance_of(tab: Tab) -> list[Any]:
+    """The switch of the first script with one, and the box of its negative prompt; nothing where there are not both."""
+    kinds = (InputAccordion, gr.Textbox)
+    found = [next((c for c in tab.script_inputs if isinstance(c, kind)), None) for kind in kinds]
+    return [] if None in found else found
 
 
 def _prompts(tab: Tab) -> None:
@@ -140,6 +157,13 @@ def _prompts(tab: Tab) -> None:
         tab.buttons["interrupt"] = tab.make(
             gr.Button, "interrupt", value="Interrupt", variant="stop", scale=1, min_width=110
         )
+
+
+def _examples(tab: Tab) -> None:
+    with gr.Row(elem_id=f"{tab.name}_examples", elem_classes="studio-examples"):
+        for number, (words, prompt, negative) in enumerate(EXAMPLES, 1):
+            button = tab.make(gr.Button, f"example_{number}", value=words, size="sm", min_width=90)
+            tab.examples.append((button, prompt, negative))
 
 
 def _source_picture(tab: Tab) -> None:
@@ -253,10 +277,12 @@ def _results(tab: Tab) -> None:
             elem_classes="studio-crisp",
             buttons=["download", "fullscreen"],
         )
+        compare.build(tab)
+        with gr.Row(elem_classes="studio-send"):
+            tab.buttons["compare"] = tab.make(gr.Button, "compare", value=compare.ASK, size="sm", interactive=False)
+            tab.buttons["to_img2img"] = tab.make(gr.Button, "send_to_img2img", value="Send to img2img", size="sm")
+            tab.buttons["to_pnginfo"] = tab.make(gr.Button, "send_to_pnginfo", value="Send to PNG Info", size="sm")
         o["progress"] = gr.HTML("", elem_id=f"{name}_progress", elem_classes="studio-progress", padding=False)
         o["report"] = gr.HTML("", elem_id=f"html_log_{name}", elem_classes="studio-report", padding=False)
         o["info"] = gr.HTML("", elem_id=f"html_info_{name}", elem_classes="studio-info", padding=False)
         o["texts"] = gr.State([])
-        with gr.Row(elem_classes="studio-send"):
-            tab.buttons["to_img2img"] = tab.make(gr.Button, "send_to_img2img", value="Send to img2img", size="sm")
-            tab.buttons["to_pnginfo"] = tab.make(gr.Button, "send_to_pnginfo", value="Send to PNG Info", size="sm")

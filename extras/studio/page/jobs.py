@@ -72,6 +72,15 @@ def words(state: Any) -> str:
     )
 
 
+def bar(share: float, words: str) -> str:
+    """A progress bar as HTML. ``share``: 0..1."""
+    percent = f"{100 * share:.0f}"
+    return (
+        '<div class="bar" role="progressbar" aria-label="Progress" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{percent}"><div style="width:{percent}%"></div><span>{words}</span></div>'
+    )
+
+
 def saved(image: Image.Image, outputs: str) -> str:
     """A PNG file of the picture with its infotext: the one written already, else a new one under ``outputs``."""
     from modules import images

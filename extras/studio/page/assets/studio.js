@@ -69,12 +69,30 @@ function updateInput(target) {
     document.addEventListener("DOMContentLoaded", () => observer.observe(document.body, {childList: true, subtree: true}));
     if (document.body) observer.observe(document.body, {childList: true, subtree: true});
 
-    // The narrow panel hides what a control is for; the pointer brings it back.
+    // The narrow panel hides what a control is for; the pointer brings it back, and those who hear the page are told.
     uiAfterUpdateCallbacks.push(() => {
         for (const info of document.querySelectorAll(".studio-scripts .info-text:not([data-told])")) {
             info.dataset.told = "1";
             const block = info.closest(".block");
-            if (block) block.title = info.textContent.trim();
+            if (!block) continue;
+            block.title = info.textContent.trim();
+            block.querySelectorAll("input, textarea").forEach((field) => field.setAttribute("aria-description", block.title));
+        }
+    });
+
+    // Gradio names the place of a picture that is not there yet, but not what it is.
+    uiAfterUpdateCallbacks.push(() => {
+        document.querySelectorAll(".empty[aria-label]:not([role])").forEach((place) => place.setAttribute("role", "img"));
+    });
+
+    // Buttons that show a symbol only.
+    const SYMBOLS = {random_seed: "A new seed each time", reuse_seed: "The seed of the picture shown"};
+    uiAfterUpdateCallbacks.push(() => {
+        for (const [id, name] of Object.entries(SYMBOLS)) {
+            for (const button of document.querySelectorAll(`button[id$=_${id}]:not([aria-label])`)) {
+                button.title = name;
+                button.setAttribute("aria-label", name);
+            }
         }
     });
 
