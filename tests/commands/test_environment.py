@@ -40,6 +40,7 @@ def test_torch_command_is_obeyed(monkeypatch):
 
 
 def test_testing_needs_everything_that_running_needs(monkeypatch):
+    assert environment.steps("mutants")[:-1] == environment.steps("test")
     assert environment.steps("test")[:-1] == environment.steps("lab")
     assert environment.steps("lab")[:-1] == environment.steps("run"), "and who only opens the page gets nothing more"
 

@@ -15,7 +15,7 @@ from extras.studio.commands import environment
 
 
 class Command(NamedTuple):
-    """One command. ``module`` has ``main(argv) -> int | None``; ``needs`` what to install first: '', 'run', 'test'."""
+    """One command. ``module`` has ``main(argv) -> int | None``; ``needs`` what to install first, or ''."""
 
     module: str
     needs: str
@@ -42,6 +42,14 @@ COMMANDS = {
     "test": Command(
         "extras.studio.commands.test", "test", "run the checks and the tests (what follows goes to pytest)"
     ),
+    "soak": Command(
+        "extras.studio.commands.soak", "run", "a Studio, many clients, faults: every picture compared, memory watched"
+    ),
+    "coverage": Command("extras.studio.commands.coverage", "test", "which lines of the library its tests reach"),
+    "mutants": Command(
+        "extras.studio.commands.mutants", "mutants", "do the tests notice when a formula is changed? (mutmut)"
+    ),
+    "release": Command("extras.studio.commands.release", "", "the zip of a release, of what is committed (--out DIR)"),
     "fooocus": Command(
         "extras.studio.commands.fooocus", "", "put guidance into Fooocus: --tree PATH [--undo]; shows the change first"
     ),

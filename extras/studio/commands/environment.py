@@ -39,7 +39,7 @@ def torch_command() -> str:
 
 
 def steps(needs: str) -> list[tuple[str, list[str]]]:
-    """What to install for 'run', 'lab' or 'test': (what it is, arguments after ``python -m``)."""
+    """What to install for 'run', 'lab', 'test' or 'mutants': (what it is, arguments after ``python -m``)."""
     torch = shlex.split(torch_command(), posix=os.name != "nt")
     if torch[:2] != ["pip", "install"]:
         raise SetupError(f"TORCH_COMMAND is {torch_command()!r}; it must begin with 'pip install'")
@@ -52,10 +52,12 @@ def steps(needs: str) -> list[tuple[str, list[str]]]:
             ["pip", "install", "--no-deps", "-r", str(STUDIO / "requirements-nodeps.txt")],
         ),
     ]
-    if needs in ("lab", "test"):
+    if needs in ("lab", "test", "mutants"):
         todo.append(("the packages of the lab", [*pip, str(LAB / "requirements.txt")]))
-    if needs == "test":
+    if needs in ("test", "mutants"):
         todo.append(("the test tools", [*pip, str(STUDIO / "requirements-test.txt")]))
+    if needs == "mutants":
+        todo.append(("the mutation tester", [*pip, str(STUDIO / "requirements-mutants.txt")]))
     return todo
 
 
