@@ -149,7 +149,8 @@ class Session:
         for method, report in methods.items():
             words = (name, "" if method == NAG else method)
             self.reports.setdefault(" ".join(filter(None, words)), []).append(report)
-            self.error = self.error or report.error
+        if methods and all(report.error for report in methods.values()):  # else the other methods go on
+            self.error = self.error or next(iter(methods.values())).error
 
     def fail(self, error: BaseException) -> None:
         """Switch guidance off for the rest of the job; the report says why."""
