@@ -1,0 +1,226 @@
+"""The rule's other ways and its account of itself: pieces, given places, gradients, kernels, what it changed."""
+
+import math
+
+import pytest
+import torch
+
+from extras.nag import maths
+from extras.nag.maths import Effect, normalized_guidance
+
+
+@pytest.fixture
+def z():
+    """(z_pos, z_neg), (2, 6, 8); in one token the guided features grow beyond tau."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 6, 8, generator=generator), torch.randn(2, 6, 8, generator=generator)
+
+
+def worked_out(z_pos, z_neg, scale, tau, alpha):
+    g = z_neg + scale * (z_pos - z_neg)
+    r = g.abs().sum(-1, keepdim=True) / z_pos.abs().sum(-1, keepdim=True)
+    return alpha * g * r.clamp(max=tau) / r + (1 - alpha) * z_pos
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((math.nan, 2.5, 0.5), "scale is nan; allowed: a finite number"),
+        ((math.inf, 2.5, 0.5), "scale is inf; allowed: a finite number"),
+        ((3, math.inf, 0.5), "tau is inf; allowed: a finite number"),
+        ((3, 2.5, math.nan), "alpha is nan; allowed: a finite number"),
+        ((3, 2.5, 0.5, math.inf), "strength is inf; allowed: a finite number"),
+        ((3, -0.1, 0.5), "tau is -0.1; allowed: 0 or more (settings: 1 or more)"),
+        ((3, 2.5, 1.1), "alpha is 1.1; allowed: 0 to 1"),
+        ((3, 2.5, -0.1), "alpha is -0.1; allowed: 0 to 1"),
+        ((3, 2.5, 0.5, 1.1), "strength is 1.1; allowed: 0 to 1"),
+        ((3, 2.5, 0.5, -0.1), "strength is -0.1; allowed: 0 to 1"),
+    ],
+)
+def test_what_is_said_of_a_bad_number(z, numbers, words):
+    with pytest.raises(ValueError) as told:
+        normalized_guidance(*z, *numbers)
+    assert str(told.value) == words
+
+
+def test_the_ends_of_the_ranges_are_allowed(z):
+    pos, neg = z
+    torch.testing.assert_close(normalized_guidance(*z, 3, 2.5, 1), worked_out(*z, 3, 2.5, 1))
+    torch.testing.assert_close(normalized_guidance(*z, 3, 0, 0.25), 0.75 * pos)
+    torch.testing.assert_close(normalized_guidance(*z, -2, 2.5, 0.5, 1), worked_out(*z, -2, 2.5, 0.5))
+    assert normalized_guidance(pos, neg, 3, 2.5, 0.5, 0) is pos, "nothing to do: the same tensor"
+    assert normalized_guidance(pos, neg, 3, 2.5, 0) is pos and normalized_guidance(pos, neg, 1, 2.5, 0.5) is pos
+
+
+def test_full_strength_is_the_default(z):
+    assert torch.equal(normalized_guidance(*z, 3, 2.5, 0.5), normalized_guidance(*z, 3, 2.5, 0.5, 1.0))
+    half = normalized_guidance(*z, 3, 2.5, 0.5, 0.5)
+    torch.testing.assert_close(half, normalized_guidance(*z, 2, 2.5, 0.5))
+
+
+def test_strength_by_token(z):
+    strength = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0, 1.0])[:, None]
+    out = normalized_guidance(*z, 5, 2.5, 0.6, strength)
+    for token, s in enumerate((0.0, 0.25, 0.5, 0.75, 1.0, 1.0)):
+        pos, neg = (x[:, token] for x in z)
+        torch.testing.assert_close(out[:, token], normalized_guidance(pos, neg, 5, 2.5, 0.6, s))
+    assert torch.equal(normalized_guidance(*z, 5, 2.5, 0.6, torch.zeros(6, 1)), z[0]), "a ramp at 0, as a tensor"
+
+
+# -- the account ---
+
+
+def change(effect):
+    return sum(effect.moved).item() * effect.share, sum(effect.size).item()
+
+
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_the_account_is_the_sum_of_changes_and_of_features(z, alpha):
+    effect = Effect()
+    out = normalized_guidance(*z, 5, 2.5, alpha, effect=effect)
+    moved, size = change(effect)
+    assert effect.share == alpha and len(effect.moved) == len(effect.size) == 1
+    assert moved == pytest.approx((out - z[0]).abs().sum().item(), rel=1e-5)
+    assert size == pytest.approx(z[0].abs().sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("numbers", [(5, 2.5, 0.0), (1, 2.5, 0.5), (5, 2.5, 0.5, 0.0)])
+def test_the_account_of_nothing_done(z, numbers):
+    pos = z[0].to(torch.float16)
+    effect, into = Effect(), torch.full_like(pos, 7)
+    assert normalized_guidance(pos, z[1], *numbers, effect=effect) is pos
+    assert normalized_guidance(pos, z[1], *numbers, effect=effect, into=into) is into and torch.equal(into, pos)
+    assert [x.item() for x in effect.moved] == [0, 0] and {x.dtype for x in effect.moved} == {torch.float32}
+    assert effect.size[0].item() == pytest.approx(pos.float().abs().sum().item()) and len(effect.size) == 2
+    assert effect.size[0].dtype == torch.float32 and effect.moved[0].shape == ()
+
+
+# -- where it goes ---
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+def test_a_place_for_the_result(z, dtype):
+    pos, neg = (x.to(dtype) for x in z)
+    into = torch.full_like(pos, 7)
+    out = normalized_guidance(pos, neg, 5, 2.5, 0.6, into=into)
+    assert out is into and torch.equal(out, normalized_guidance(pos, neg, 5, 2.5, 0.6))
+    plain, _, _ = maths.rule(pos, neg, 4.0, 2.5, 0.6, None)
+    assert plain.dtype == dtype and torch.equal(plain, out)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_float16_stops_at_its_limit(sign):
+    pos, neg = torch.full((1, 2), 60000.0 * sign).half(), torch.full((1, 2), -60000.0 * sign).half()
+    limit = torch.finfo(torch.float16).max
+    for into in (None, torch.zeros(1, 2).half()):
+        assert normalized_guidance(pos, neg, 9, 8, 1, into=into).tolist() == [[sign * limit] * 2]
+
+
+@pytest.mark.parametrize("which", ["pos", "neg"])
+def test_gradients_flow_where_they_are_asked_for(z, which):
+    pos, neg = z[0].clone(), z[1].clone()
+    wanted = pos if which == "pos" else neg
+    wanted.requires_grad_(True)
+    effect = Effect()
+    out = normalized_guidance(pos, neg, 5, 2.5, 0.6, effect=effect)
+    torch.testing.assert_close(out.detach(), worked_out(*z, 5, 2.5, 0.6))
+    out.sum().backward()
+    again = (pos if which == "pos" else neg).detach().clone().requires_grad_(True)
+    worked_out(again if which == "pos" else z[0], again if which == "neg" else z[1], 5, 2.5, 0.6).sum().backward()
+    torch.testing.assert_close(wanted.grad, again.grad, rtol=1e-4, atol=1e-4)
+    assert not effect.moved[0].requires_grad and not effect.size[0].requires_grad
+    assert change(effect)[0] == pytest.approx((out - pos).abs().sum().item(), rel=1e-5)
+    with torch.no_grad():
+        assert torch.equal(normalized_guidance(pos, neg, 5, 2.5, 0.6), out)
+    into = torch.zeros_like(z[0])
+    given = normalized_guidance(pos, neg, 5, 2.5, 0.6, into=into)
+    assert given is into and given.requires_grad and torch.equal(given, out)
+
+
+def test_a_kernel_takes_the_rules_place_or_leaves_it(z):
+    seen = []
+
+    def kernel(*arguments):
+        seen.append(arguments)
+        arguments[-1].fill_(3.0)
+        return torch.tensor(5.0), torch.tensor(9.0)
+
+    effect = Effect()
+    out = normalized_guidance(*z, 5, 2.5, 0.6, 0.5, effect=effect, kernel=kernel)
+    pos, neg, *numbers, into = seen[0]
+    assert pos is z[0] and neg is z[1] and numbers == [2.0, 2.5, 0.6] and into is out
+    assert bool((out == 3).all()) and (effect.moved[0].item(), effect.size[0].item()) == (5, 9)
+    refused = normalized_guidance(*z, 5, 2.5, 0.6, kernel=lambda *arguments: None)
+    assert torch.equal(refused, normalized_guidance(*z, 5, 2.5, 0.6))
+    pos = z[0].clone().requires_grad_(True)
+    normalized_guidance(pos, z[1], 5, 2.5, 0.6, kernel=kernel)
+    assert len(seen) == 1, "not where gradients are wanted"
+
+
+# -- pieces ---
+
+
+def in_pieces(monkeypatch, size):
+    """So many numbers at once, and how many pieces were worked on since."""
+    monkeypatch.setattr(maths, "_PIECE", size)
+    calls, rule = [], maths.rule
+
+    def counted(z_pos, *rest):
+        calls.append(z_pos.shape)
+        return rule(z_pos, *rest)
+
+    monkeypatch.setattr(maths, "rule", counted)
+    return calls
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(1, 6), (16, 6), (17, 6), (31, 6), (32, 3), (48, 2), (64, 2), (96, 1)])
+def test_pieces_are_the_whole(z, monkeypatch, size, pieces):
+    """96 numbers in 6 tokens: 16 a token, over the batch."""
+    whole, account = normalized_guidance(*z, 5, 2.5, 0.6), Effect()
+    normalized_guidance(*z, 5, 2.5, 0.6, effect=account)
+    calls, effect = in_pieces(monkeypatch, size), Effect()
+    assert torch.equal(normalized_guidance(*z, 5, 2.5, 0.6, effect=effect), whole)
+    assert len(calls) == pieces and sum(shape[-2] for shape in calls) == 6
+    assert change(effect) == pytest.approx(change(account), rel=1e-6)
+
+
+@pytest.mark.parametrize("neg", [(6, 8), (1, 6, 8), (1, 1, 8), (8,), (2, 1, 8)], ids=str)
+def test_pieces_of_what_broadcasts(z, monkeypatch, neg):
+    other = torch.randn(neg, generator=torch.Generator().manual_seed(2))
+    whole = normalized_guidance(z[0], other, 5, 2.5, 0.6)
+    torch.testing.assert_close(whole, worked_out(z[0], other, 5, 2.5, 0.6))
+    calls = in_pieces(monkeypatch, 40)
+    assert torch.equal(normalized_guidance(z[0], other, 5, 2.5, 0.6), whole) and len(calls) == 3
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (2, 1, 1), (2, 6, 1), (1,)], ids=str)
+def test_pieces_of_a_strength(z, monkeypatch, shape):
+    strength = torch.rand(shape, generator=torch.Generator().manual_seed(4))
+    whole = normalized_guidance(*z, 5, 2.5, 0.6, strength)
+    calls = in_pieces(monkeypatch, 40)
+    assert torch.equal(normalized_guidance(*z, 5, 2.5, 0.6, strength), whole) and len(calls) == 3
+
+
+def test_a_single_token_is_one_piece(monkeypatch):
+    calls = in_pieces(monkeypatch, 1)
+    pos, neg = torch.tensor([3.0, -1.0]), torch.tensor([1.0, 1.0])
+    torch.testing.assert_close(normalized_guidance(pos, neg, 2, 8, 0.5), worked_out(pos, neg, 2, 8, 0.5))
+    assert len(calls) == 1
+    assert normalized_guidance(torch.zeros(0, 8), torch.zeros(0, 8), 2, 8, 0.5).shape == (0, 8)
+
+
+def test_threads_have_a_piece_each(z, monkeypatch):
+    calls = in_pieces(monkeypatch, 16)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    normalized_guidance(*z, 5, 2.5, 0.6)
+    assert len(calls) == 2 and calls[0] == (2, 3, 8)
+
+
+def test_types_are_widened_by_the_wider_of_both(z):
+    pos, neg = z
+    out = normalized_guidance(pos, neg.double(), 5, 2.5, 0.6)
+    assert out.dtype == torch.float32
+    exact = worked_out(pos.double(), neg.double(), 5, 2.5, 0.6)
+    assert torch.equal(out, exact.float()) or (out - exact).abs().max() < 1e-6
+    _, moved, size = maths.rule(pos, neg.double(), 4.0, 2.5, 0.6, None)
+    assert moved.dtype == size.dtype == torch.float64
