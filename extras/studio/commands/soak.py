@@ -21,12 +21,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--pictures", type=_positive, default=2000, help="at least so many (default 2000)")
     add("--clients", type=_positive, default=8, help="at once (default 8)")
     add("--ckpt", type=Path, metavar="PATH", help="default: the small student")
-    add(
-        "--size",
-        type=_positive,
-        default=64,
-        help="pixels of a picture's edge (default 64: what it shows is not the point)",
-    )
+    add("--size", type=_positive, default=64, help="pixels of a picture's edge (default 64: they are not looked at)")
     add("--seed", type=int, default=0, help="of the order of requests (default 0)")
     add("--json", type=Path, metavar="FILE", help="write the whole record there")
     add("--docs", action="store_true", help="also write its part of docs/HEALTH.md")
