@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .actmap import ActMap
 from .branches.text import ProjectContexts
+from .compiled import NOTE, AsWritten
 from .joint.run import JointRun
 from .layers import find_denoiser
 from .methods import NAG, parts_of
@@ -53,6 +54,7 @@ class Guidance:
         # adaptive strength counts an image's rows, so there each call keeps to its own
         together = settings.together and settings.adaptive == 0
         self.extra = ExtraPredictions(denoiser, predictions, self.runs, self._failed, together)
+        self._compiled = AsWritten(model)
         self._reports: dict[str, Report] | None = None
 
     # -- before sampling ---
@@ -107,6 +109,7 @@ class Guidance:
         """Once per model evaluation of the sampler, at train timestep ``t``. See Part.step."""
         for part in self.parts:
             part.step_at(t, key)
+        self._run_as_written()
         self.extra.rows = []
         self.extra.watch()
 
@@ -182,7 +185,7 @@ class Guidance:
     def close(self) -> dict[str, Report]:
         """Remove everything; method -> its report. Any number of times, at any moment."""
         if self._reports is None:
-            error = undo([self.extra.unwatch, *(part.close for part in self.parts)])
+            error = undo([self._compiled.end, self.extra.unwatch, *(part.close for part in self.parts)])
             for text in self.extra.warnings():
                 self.warn(text)
             if self.leftovers:
@@ -215,6 +218,13 @@ class Guidance:
         first = next(iter(result.values()))
         first.warnings = first.warnings + [w for w in self.warnings if w not in first.warnings]
         return result
+
+    def _run_as_written(self) -> None:
+        if self._compiled.found and self.acting:
+            self._compiled.begin()
+            self.warn(NOTE)
+        else:
+            self._compiled.end()
 
     def _said_by(self, part: Part, text: str) -> str:
         return text if part.method == NAG else f"{part.method}: {text}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..compiled import NOTE, Slot, ours, slot_of
 from ..guidance import ALL_OFF, Guidance
 from ..handoff import METHOD
 from ..methods import NAG
@@ -53,6 +54,7 @@ class Guide:
         self._calls = 0
         self._restore: Callable[[], None] | None = None  # gives the pipeline its own CFG scale back
         self._handle: Any = None
+        self._compiled: Slot | None = None  # of the denoiser, where it is compiled itself
         self._encoded: dict[str, Encoded] = {}
         self._handoff = AdapterHandoff(self.kind.module, settings) if settings.handoff_steps else None
         self._on_base = False
@@ -72,7 +74,12 @@ class Guide:
     def __enter__(self) -> Guide:
         # Layers and selector are checked here, before any picture is begun.
         Guidance(self.settings, self.kind.module, strict=True).close()
-        self._handle = self.kind.module.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+        module = self.kind.module
+        self._compiled = slot = slot_of(module)
+        if slot is not None:
+            slot.put(self._call if slot.hooks_run else self._call_with_hooks)
+        if slot is None or slot.hooks_run:
+            self._handle = module.register_forward_pre_hook(self._before_forward, with_kwargs=True)
         return self
 
     def __exit__(
@@ -82,9 +89,27 @@ class Guide:
             self._handle.remove()
             self._handle = None
         self._finish(tell=error is None)
+        if self._compiled is not None:
+            self._compiled.restore()
         self._encoded.clear()
 
     # -- one generation ---
+
+    @ours
+    def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
+        """In the place of a compiled call that runs no hooks."""
+        self._before_forward(self.kind.module, args, kwargs)
+        return self._call(*args, **kwargs)
+
+    @ours
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        """In the place of compiled code."""
+        slot, run = self._compiled, self._run
+        assert slot is not None
+        if run is None or not run.acting or self._on_base:
+            return slot.compiled(*args, **kwargs)
+        run.warn(NOTE)
+        return slot.written(*args, **kwargs)
 
     def _before_forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         grid = self.pipe.scheduler.timesteps
