@@ -40,7 +40,7 @@ WHAT = {
     OUTSIDE: "a generation in progress, this step is outside its window",
     ALONE: "the attention over the negative by torch's own function, its result thrown away: no rule costs less",
     NAG: "a guided step, ours",
-    FUSED: "the same, option *Fused kernel*: the rule compiled by torch.compile (operators: uncompiled)",
+    FUSED: "the same, option *Fused kernel*: the rule compiled by torch.compile (operators are not counted)",
     DUPLICATE: "NAG written plainly: the layer's batch is duplicated (Flux: both streams, as published)",
     SHARED: "NAG written plainly, queries computed once and repeated, as in the authors' code",
     NAG_PAG: "a step guided by NAG-PAG",

@@ -22,6 +22,7 @@ from .timing import Spread, Times, one_step, take_turns
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
+COUNTED = ("operators", "attentions", "projections", "waits")
 SELDOM = (SHARED, TPG, CFG_STEP)
 
 
@@ -103,18 +104,19 @@ def _abouts(every: dict[str, Arm], untouched: Tensor) -> dict[str, Record]:
     one_step(every[NAG])  # its first step also projects the negative
     for name, arm in every.items():
         arm.ready()
+        counts = None
         try:
-            counts = counting.counted(lambda arm=arm, name=name: outputs.update({name: arm.step()}))
+            if name == FUSED:  # what counts keeps torch from running compiled code, from then on
+                outputs[name] = arm.step()
+            else:
+                counts = counting.counted(lambda arm=arm, name=name: outputs.update({name: arm.step()}))
         finally:
             arm.rest()
         found[name] = {
             "what": arms.WHAT[name],
             "identical": bool(torch.equal(outputs[name], untouched)),
             "change": _relative(outputs[name], untouched),
-            "operators": counts.operators,
-            "attentions": counts.attentions,
-            "projections": counts.projections,
-            "waits": counts.waits,
+            **{what: getattr(counts, what, None) for what in COUNTED},
         }
         arm.ready()
         try:

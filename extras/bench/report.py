@@ -41,9 +41,7 @@ def table(model: Record) -> list[list[str]]:
             _by_layers(arm),
             f"{arm['seconds']:.3g}",
             "none" if arm["identical"] else f"{arm['change']:.1%}",
-            str(arm["operators"]),
-            str(arm["attentions"]),
-            str(arm["waits"]),
+            *("–" if arm[name] is None else str(arm[name]) for name in ("operators", "attentions", "waits")),
         ]
         rows.append(row + ([str(arm["launches"]), str(arm["synchronisations"])] if gpu else []))
     return rows

@@ -6,7 +6,7 @@ compiler, no Triton, a torch too old for this Python) the eager rule does the wo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -18,10 +18,13 @@ from .maths import rule
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 _CLOSE_WIDE = 2e-5
 
+UNUSED = "the fused kernel was not used: something that watches torch's operations keeps it from running compiled code"
+
 _Sums = tuple[Tensor, Tensor]
 _kernel: Callable[..., _Sums] | None = None  # one for all runs: compiling takes seconds
 _sound: set[tuple[str, torch.dtype, torch.dtype]] = set()  # device and types for which it was compared
 _refused = ""  # why no kernel is used in this process any more
+_plain = 0  # how often torch ran the rule as it is written, although it was asked for the kernel
 
 
 class FusedRule:
@@ -30,6 +33,7 @@ class FusedRule:
 
     def __init__(self) -> None:
         self.note = ""
+        self._numbers: dict[Hashable, Tensor] = {}
 
     def __call__(
         self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
@@ -39,21 +43,43 @@ class FusedRule:
         The first call for a device and dtype is compared with the eager rule (this waits for the device).
         """
         global _refused
+        plain = _plain
         if torch.compiler.is_compiling():  # the host compiles the whole model, this hook with it
             return None
         kind = (z_pos.device.type, z_pos.dtype, z_neg.dtype)
         if not _refused:
             try:
-                sums = _compiled()(z_pos, z_neg, push, tau, alpha, into)
+                sums = _compiled()(*self._as_tensors(z_pos, z_neg, push, tau, alpha, into))
                 if kind not in _sound:
                     _compare(into, z_pos, z_neg, push, tau, alpha)
                     _sound.add(kind)
+                if _plain > plain:
+                    self.note = UNUSED
                 return sums
             except Exception as error:  # whatever a compiler may say: guidance goes on without it
                 first = (str(error).strip().splitlines() or [""])[0]
                 _refused = f"{type(error).__name__}: {first}"[:200]
         self.note = f"no fused kernel here, so the rule ran without ({_refused})"
         return None
+
+    def _as_tensors(
+        self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The same in a form for which one kernel does for every number, batch and resolution."""
+        tensors = (z_pos, z_neg, into)
+        if isinstance(push, Tensor):
+            numbers = (push, *self._on_device(z_pos.device, tau, alpha))
+        else:
+            numbers = self._on_device(z_pos.device, push, tau, alpha)
+            if z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in tensors):
+                tensors = (z_pos.flatten(0, -2), z_neg.flatten(0, -2), into.view(-1, into.shape[-1]))
+        return (*(t.detach() for t in tensors), *numbers)  # detached: what a view is of would matter to the compiler
+
+    def _on_device(self, device: torch.device, *numbers: float) -> tuple[Tensor, ...]:
+        """Kept, as every step of a run has the same few: a number on its way to a device costs time."""
+        if (device, numbers) not in self._numbers:
+            self._numbers[device, numbers] = torch.tensor(numbers, dtype=torch.float64).to(device, non_blocking=True)
+        return self._numbers[device, numbers].unbind()
 
 
 def _compiled() -> Callable[..., _Sums]:
@@ -64,8 +90,16 @@ def _compiled() -> Callable[..., _Sums]:
     return _kernel
 
 
-def _into(z_pos: Tensor, z_neg: Tensor, push: Any, tau: float, alpha: float, into: Tensor) -> _Sums:
-    return rule(z_pos, z_neg, push, tau, alpha, into)[1:]
+def _into(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> _Sums:
+    if not torch.compiler.is_compiling():
+        _note_plain()
+    wide = torch.float64 if torch.float64 in (z_pos.dtype, z_neg.dtype) else torch.float32
+    return rule(z_pos, z_neg, push, tau.to(wide), alpha.to(wide), into)[1:]
+
+
+def _note_plain() -> None:
+    global _plain
+    _plain += 1
 
 
 def _compare(found: Tensor, z_pos: Tensor, z_neg: Tensor, push: Any, tau: float, alpha: float) -> None:

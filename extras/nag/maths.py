@@ -81,10 +81,11 @@ def normalized_guidance(
 
 
 def rule(
-    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor | None
+    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float | Tensor, alpha: float | Tensor, into: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has. Checks nothing; arguments as
-    of normalized_guidance(), ``push`` is strength * (scale - 1). ``into``: where out goes."""
+    of normalized_guidance(), ``push`` is strength * (scale - 1); ``tau`` and ``alpha`` may be tensors without
+    dimensions. ``into``: where out goes."""
     wide = torch.float64 if torch.float64 in (z_pos.dtype, z_neg.dtype) else torch.float32
     positive = z_pos.to(wide)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
@@ -95,14 +96,15 @@ def rule(
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
     shrink = (tau * norm_pos / _length(guided).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
     back = torch.addcmul(positive, guided, shrink, value=-1.0)
+    step, share = (back * alpha, 1.0) if isinstance(alpha, Tensor) else (back, alpha)
     if z_pos.dtype == torch.float16:
         limit = torch.finfo(torch.float16).max
-        out = torch.add(positive, back, alpha=-alpha).clamp(-limit, limit).to(z_pos.dtype)
+        out = torch.add(positive, step, alpha=-share).clamp(-limit, limit).to(z_pos.dtype)
         out = out if into is None else into.copy_(out)
     elif into is not None:
-        out = torch.add(positive, back, alpha=-alpha, out=into)
+        out = torch.add(positive, step, alpha=-share, out=into)
     else:
-        out = torch.add(positive, back, alpha=-alpha).to(z_pos.dtype)
+        out = torch.add(positive, step, alpha=-share).to(z_pos.dtype)
     moved = torch.linalg.vector_norm(back, 1) if back.is_cuda else back.abs().sum()
     return out, moved, norm_pos.sum()
 

@@ -68,6 +68,17 @@ def test_numbers_strengths_by_row_and_places_may_differ(compiler):
         torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-5)
 
 
+def test_one_kernel_does_for_every_number_and_size(compiler, fresh):
+    torch._dynamo.reset()
+    before = torch._dynamo.utils.counters["frames"]["ok"]
+    for n in range(1, 13):
+        (eager, *_), (compiled, *_) = both(
+            torch.randn(n, 3 * n, 40), torch.randn(n, 3 * n, 40), 1 + n, 1 + n / 4, n / 13
+        )
+        torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-5)
+    assert torch._dynamo.utils.counters["frames"]["ok"] - before <= 3, "one more where there is little to do"
+
+
 def test_what_is_exact_stays_exact(compiler):
     z = torch.randn(2, 9, 24)
     z[0, 0] = 0
@@ -109,6 +120,20 @@ def test_a_run_uses_it_when_asked_and_only_then(compiler, monkeypatch):
     assert other.mean_change == pytest.approx(report.mean_change, rel=1e-4)
 
 
+def test_where_torch_does_not_run_it_the_report_says_so(compiler, fresh, monkeypatch):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watching(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    plain, report, _ = guided(monkeypatch)
+    with Watching():
+        watched, other, _ = guided(monkeypatch, fused=True)
+    torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
+    assert other.calls == report.calls and other.warnings == [fused.UNUSED]
+
+
 def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monkeypatch):
     def broken(*args, **more):
         raise RuntimeError("no compiler\nand much more")
@@ -122,8 +147,8 @@ def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monk
 
 def test_a_kernel_that_is_wrong_is_not_used(fresh, monkeypatch):
     def wrong(function, **more):
-        def kernel(z_pos, z_neg, push, tau, alpha, into):
-            sums = function(z_pos, z_neg, push, tau, alpha, into)
+        def kernel(z_pos, z_neg, into, *numbers):
+            sums = function(z_pos, z_neg, into, *numbers)
             into *= 1.01
             return sums
 
