@@ -108,6 +108,18 @@ def test_the_keyboard_alone_makes_a_picture(opened):
     assert shown(page).size == (128, 128)
 
 
+def test_the_steps_set_by_a_handle_are_those_that_are_guided(opened):
+    """The plot knows the sampler's own grid before anything is drawn."""
+    page = opened(1280, 800)
+    box(page, "nag_time_txt2img_negative").fill("glasses")
+    page.wait_for_function(f"() => document.querySelector('{PANEL}_enabled-checkbox input').checked")
+    page.wait_for_function(f"() => !document.querySelector('{PANEL}_plot').innerText.includes('known when it runs')")
+    page.locator(f"{PANEL}_plot [data-nag-time-handle=start]").press("ArrowRight")
+    page.wait_for_selector(f"{PANEL}_plot :text('2-4 / 4')")
+    generate(page)
+    assert "guided steps 2-4 of 4" in page.locator("#html_log_txt2img").inner_text()
+
+
 def test_an_example_is_one_click_away(opened):
     page = opened(1280, 800)
     page.click("#txt2img_examples button >> nth=1")

@@ -45,8 +45,10 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
 
     def get_sigmas(self, p, steps: int) -> torch.Tensor:
         """(steps + 1,) descending sigmas ending in 0, on the CPU."""
-        size = (p.hr_upscale_to_x, p.hr_upscale_to_y) if p.is_hr_pass else (p.width, p.height)
-        self.model_wrap.for_picture(*size)
+        if p.is_hr_pass:
+            self.model_wrap.for_picture(p.hr_upscale_to_x, p.hr_upscale_to_y)
+        elif hasattr(p, "width"):  # extensions ask for the grid of no picture, to show it
+            self.model_wrap.for_picture(p.width, p.height)
         discard = self.config is not None and self.config.options.get("discard_next_to_last_sigma", False)
         if opts.always_discard_next_to_last_sigma and not discard:
             discard = True
