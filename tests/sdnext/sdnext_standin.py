@@ -20,7 +20,7 @@ def pipeline(folder):
 
 
 class Processing:
-    """A job. It has no ``comment``."""
+    """A job. What is in its ``comments`` is shown nowhere."""
 
     def __init__(self, **given):
         self.prompt, self.negative_prompt, self.styles = "a nerd", "", []
@@ -28,7 +28,11 @@ class Processing:
         self.enable_hr = self.is_hr_pass = self.is_refiner_pass = self.is_api = False
         self.prompt_attention, self.iteration, self.network_data = None, 0, {}
         self.extra_generation_params, self.override_settings = {}, {}
+        self.comments = {}
         self.__dict__.update(given)
+
+    def comment(self, text):
+        self.comments[text] = 1
 
 
 class PromptEmbedder:

@@ -19,7 +19,6 @@ from .gallery import Gallery
 from .markup import Value, note
 
 F = TypeVar("F", bound=Callable[..., None])
-_UNTOLD = "nag_time_untold"  # on a job: what is still to be said under its picture
 
 
 def _caught(method: F) -> F:
@@ -65,7 +64,7 @@ class FrontDoor:
     def process(self, p: Any, args: Sequence[object]) -> None:
         """A job begins. What an earlier one left is undone, guided or not; bad options end in a message."""
         self.host.end_all(p)
-        p.nag_time_gallery = None
+        p.nag_time_gallery, p.nag_time_comments = None, []
         infotext.clear(p.extra_generation_params)
         try:
             request = parse_arguments(args, axes.values_of(p))
@@ -108,7 +107,7 @@ class FrontDoor:
     @_caught
     def done(self, p: Any, processed: Any) -> None:
         """The job is over: tell under the picture, and in the API's answer."""
-        for text in p.__dict__.pop(_UNTOLD, ()):
+        for text in getattr(p, "nag_time_comments", ()):
             say(p, processed, text)
         session = self.host.session_of(p)
         if session is None:
@@ -179,16 +178,14 @@ class FrontDoor:
 
 
 def comment(p: Any, text: str) -> None:
-    """Into the list under the picture; where jobs have none (SD.Next), done() puts it there."""
-    if hasattr(p, "comment"):
-        p.comment(text)
-    else:
-        p.__dict__.setdefault(_UNTOLD, []).append(text)
+    """Into the list under the picture. SD.Next never shows what jobs have there: done() says it again."""
+    if hasattr(p, "nag_time_comments"):
+        p.nag_time_comments.append(text)
+    p.comment(text)
 
 
 def say(p: Any, processed: Any, text: str) -> None:
     """Put a line into the list under the picture; hosts make that list before or after ``postprocess``."""
-    if hasattr(p, "comment"):
-        p.comment(text)
+    p.comment(text)
     if text not in processed.comments:
         processed.comments += text + "\n"
