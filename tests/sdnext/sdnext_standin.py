@@ -70,6 +70,7 @@ class Host:
         diffusion.set_pipeline_args = self.set_pipeline_args
         parser = ModuleType("modules.prompt_parser_diffusers")
         parser.PromptEmbedder = self.embedder
+        parser.get_prompt_schedule = lambda text, steps: ([text], "[" in text)
         data = ModuleType("modules.modeldata")
         data.model_data = SimpleNamespace(sd_model=pipe)
         package = ModuleType("modules")

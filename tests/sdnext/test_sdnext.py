@@ -149,6 +149,8 @@ def test_what_cannot_be_is_told(host, option):
 def test_what_has_no_effect_is_told(host):
     _, p = draw(host, {**NAG, "map": True, "skip_uncond": True})
     assert p.processed.comments.count("has no effect in SD.Next") == 2
+    _, p = draw(host, {**NAG, "negative": "[glasses:hat:0.5]"})
+    assert "a schedule in the NAG negative counts with its first part" in p.processed.comments
 
 
 def test_an_interrupted_job_leaves_nothing_behind(host):

@@ -25,7 +25,7 @@ from ...methods import NAG
 from ...report import Report, combine
 from ...settings import Settings
 from ..diffusers import Guide
-from ..diffusers_pipes import Call, Encoded, UNetPipe, pipe_of
+from ..diffusers_pipes import Call, Encoded, UNetPipe, Warn, pipe_of
 from .closing import attempt
 from .grid import Grid, even_grid
 from .negative import is_blank, prepare_text
@@ -123,7 +123,7 @@ class Session:
             texts = self._texts(len(p.prompts))
             guide = PassGuide(self, name, pipe, texts, p.seeds)
             if isinstance(guide.kind, UNetPipe):
-                guide.by_host = encode(p, texts, given)
+                guide.by_host = encode(p, texts, given, self._warn)
             guide.__enter__()
             self._guide = guide
         except Exception as error:
@@ -191,7 +191,7 @@ class Session:
             self.warnings.append(text)
 
 
-def encode(p: Any, texts: Sequence[str], given: Mapping[str, Any]) -> dict[str, Encoded]:
+def encode(p: Any, texts: Sequence[str], given: Mapping[str, Any], warn: Warn) -> dict[str, Encoded]:
     """Text -> (tokens, channels), as the host encodes a negative prompt beside the prompts of the pass; nothing where
     it leaves that to the pipeline. ``given``: the arguments of set_pipeline_args."""
     from modules import prompt_parser_diffusers, shared
@@ -200,12 +200,14 @@ def encode(p: Any, texts: Sequence[str], given: Mapping[str, Any]) -> dict[str, 
     parser = given.get("prompt_attention") or getattr(p, "prompt_attention", None) or shared.opts.prompt_attention
     if parser == "fixed":
         return {}
-    prompts = given["prompts"]
+    prompts, steps = given["prompts"], more.get("num_inference_steps") or p.steps
     prompt = prompts if isinstance(prompts, str) else prompts[0]
     found: dict[str, Encoded] = {}
     for text in dict.fromkeys(texts):
+        if prompt_parser_diffusers.get_prompt_schedule(text, steps)[1]:
+            warn("a schedule in the NAG negative counts with its first part in SD.Next")
         embedder = prompt_parser_diffusers.PromptEmbedder(
-            [prompt], [text], more.get("num_inference_steps") or p.steps, more.get("clip_skip", 1), p,
+            [prompt], [text], steps, more.get("clip_skip", 1), p,
             prompt_attention=parser,
             **{name: getattr(p, name, None) for name in ("prompt_mean_norm", "diffusers_zeros_prompt_pad")},
         )  # fmt: skip
