@@ -39,6 +39,7 @@ COMMANDS = {
     ),
     "bench": Command("extras.studio.commands.bench", "run", "what guidance costs here: table, bench.json, bench.svg"),
     "train-tiny": Command("extras.doodle.train", "run", "train the small models of models/ again, from nothing"),
+    "pictures": Command("extras.studio.commands.pictures", "test", "the pictures of README.md and docs/ again"),
     "test": Command(
         "extras.studio.commands.test", "test", "run the checks and the tests (what follows goes to pytest)"
     ),
