@@ -17,8 +17,9 @@ BUSY = "A plan is running: stop it first."
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Rows of text and numbers; a number that is none is a dash."""
     lines = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    return f'<div class="nag-lab-scroll"><table class="nag-lab-table"><tr>{heads}</tr>{lines}</table></div>'
+    heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
+    whole = f'<table class="nag-lab-table"><tr>{heads}</tr>{lines}</table>'
+    return f'<div class="nag-lab-scroll" tabindex="0">{whole}</div>'
 
 
 def _cell(value: Any) -> str:

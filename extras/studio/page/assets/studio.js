@@ -80,6 +80,11 @@ function updateInput(target) {
         }
     });
 
+    // What a run did, and what was wrong, is read out when it comes.
+    uiAfterUpdateCallbacks.push(() => {
+        for (const place of document.querySelectorAll(".studio-report, .studio-message")) place.setAttribute("aria-live", "polite");
+    });
+
     // Gradio names the place of a picture that is not there yet, but not what it is.
     uiAfterUpdateCallbacks.push(() => {
         document.querySelectorAll(".empty[aria-label]:not([role])").forEach((place) => place.setAttribute("role", "img"));
