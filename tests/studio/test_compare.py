@@ -24,6 +24,10 @@ class Counting:
         self.drawn.append(script_args)
         return self.engine.txt2img(values, script_args)
 
+    def img2img(self, values, script_args):
+        self.drawn.append(script_args)
+        return self.engine.img2img(values, script_args)
+
     def __getattr__(self, name):
         return getattr(self.engine, name)
 
@@ -97,3 +101,19 @@ def test_a_map_has_no_twin_and_another_model_draws_none(engine, made):
     assert press(engine, shown, chosen=1)[2]["value"] == ("plain.png", made.files[0])
     message = press(Counting(engine), Shown().after(made), title="beta")[0]
     assert "alpha" in message and "beta" in message and "generate it again" in message
+
+
+def test_of_img2img_too(engine, made):
+    from extras.studio.page.compare import Shown
+
+    start = Image.new("RGB", (64, 64), "olive")
+    script = engine.runner("img2img").alwayson_scripts[0]
+    args = list(engine.default_script_args("img2img"))
+    args[script.args_from] = True
+    values = {**VALUES, "init_images": [start], "denoising_strength": 0.5, "resize_mode": 0}
+    own = range(script.args_from, script.args_to)
+    guided = replace(made, tab="img2img", values=values, args=tuple(args), own=own)
+    counting = Counting(engine)
+    plain, _ = press(counting, Shown().after(guided))[2]["value"]
+    alone = engine.img2img(dict(values), list(guided.unguided().args)).images[0]
+    assert np.array_equal(np.asarray(Image.open(plain)), np.asarray(alone)) and len(counting.drawn) == 1
