@@ -146,6 +146,13 @@ class Guidance:
         if arguments is not None:
             self.extra.expect(*arguments)
 
+    def pause(self) -> None:
+        """No hook until the next step, for a host that tells the end of each model call."""
+        for part in self.parts:
+            part.pause()
+        self._compiled.end()
+        self.extra.unwatch()
+
     def warn(self, text: str) -> None:
         """Add a warning to the report; the same one once."""
         if text not in self.warnings:

@@ -177,6 +177,10 @@ class Part:
         self.warn(f"nothing is guided: {reason}")
         self._close_hooks()
 
+    def pause(self) -> None:
+        """No hook until the next step."""
+        self._close_hooks()
+
     def fail(self, error: BaseException) -> None:
         """Switch the method off for the rest of the run and say why in the report."""
         self.state.error = self.state.error or error
