@@ -23,11 +23,11 @@ MODELS = ("sd15", "sdxl", "flux", "tiny-sd15", "tiny-sdxl", "tiny-flux")
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="nagtime.py bench", description=__doc__)
     add = parser.add_argument
-    models = f"of {', '.join(MODELS)} (default: the first three)"
+    models = f"of {', '.join(MODELS)} (default: the first three; no name: none, for the curves alone)"
     blocks = "N + 2 N of Flux's 19 + 38 blocks (default: 2 on a CPU, all that fit on a GPU)"
     minutes = "begin no new round after so long, in all (but at least three for each model)"
     curves = "the model for cost against tokens, batch, resolution, layers and share of steps; none leaves that out"
-    add("--models", nargs="+", choices=MODELS, default=list(MODELS[:3]), metavar="NAME", help=models)
+    add("--models", nargs="*", choices=MODELS, default=list(MODELS[:3]), metavar="NAME", help=models)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto")
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: by model and device")
     add("--resolution", type=_resolution, help="pixels of the edge (default: by model and device)")
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     write(options.out / "bench.svg", svg(result))
     if options.docs and result["models"]:
         write_docs(result)
-    return 0 if result["models"] else 1
+    return 0 if result["models"] or result["curves"] else 1
 
 
 def _measuring(argv: Sequence[str]) -> list[str]:
