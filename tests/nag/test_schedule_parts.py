@@ -186,6 +186,9 @@ def test_sigma_between_two_steps_in_numbers():
     quarter = 10 * 0.5**0.25
     assert falling(0, quarter * 0.999).strength_at(936.5) == (1, 1)
     assert falling(0, quarter * 1.001).strength_at(936.5) == (0, 1)
+    small = math.sqrt(0.05)  # of 0.5 and 0.1: below 1 as well
+    assert falling(0, small * 0.999, (0.5, 0.1), (2, 1)).strength_at(1.5) == (1, 1)
+    assert falling(0, small * 1.001, (0.5, 0.1), (2, 1)).strength_at(1.5) == (0, 1)
     assert falling(0, 0.999).strength_at(0) == (1, 1) and falling(0, 1.001).strength_at(0) == (0, 1), "after the last"
 
 
