@@ -44,11 +44,11 @@ class FusedRule:
         """
         global _refused
         plain = _plain
-        if torch.compiler.is_compiling():  # the host compiles the whole model, this hook with it
-            return None
         kind = (z_pos.device.type, z_pos.dtype, z_neg.dtype)
         if not _refused:
             try:
+                if torch.compiler.is_compiling():  # the host compiles the whole model, this hook with it
+                    return None
                 sums = _compiled()(*self._as_tensors(z_pos, z_neg, push, tau, alpha, into))
                 if kind not in _sound:
                     _compare(into, z_pos, z_neg, push, tau, alpha)
