@@ -224,3 +224,56 @@ def test_types_are_widened_by_the_wider_of_both(z):
     assert torch.equal(out, exact.float()) or (out - exact).abs().max() < 1e-6
     _, moved, size = maths.rule(pos, neg.double(), 4.0, 2.5, 0.6, None)
     assert moved.dtype == size.dtype == torch.float64
+
+
+# -- what these machines do not have ---
+
+
+class OnGpu(torch.Tensor):
+    """A tensor that says it is on a GPU, and is not: the ways that are taken there are taken here."""
+
+    is_cuda = property(lambda self: True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_ways_of_a_gpu_are_those_of_a_cpu(z, dtype):
+    pos, neg = (x.to(dtype) for x in z)
+    here, there = (maths.rule(a, b, 4.0, 2.5, 0.6, None) for a, b in ((pos, neg), (pos.as_subclass(OnGpu), neg)))
+    assert type(there[0]) is OnGpu
+    for a, b in zip(here, there, strict=True):
+        torch.testing.assert_close(a, b.as_subclass(torch.Tensor), rtol=1e-5, atol=1e-6)
+
+
+def test_on_another_device_nothing_is_cut_into_pieces(z, monkeypatch):
+    calls = in_pieces(monkeypatch, 1)
+    out = normalized_guidance(*(x.to("meta") for x in z), 5, 2.5, 0.6)
+    assert out.device.type == "meta" and out.shape == z[0].shape and calls == [(2, 6, 8)]
+
+
+def test_tokens_without_a_batch_are_cut_too(z, monkeypatch):
+    whole = normalized_guidance(z[0][0], z[1][0], 5, 2.5, 0.6)
+    calls = in_pieces(monkeypatch, 16)
+    assert torch.equal(normalized_guidance(z[0][0], z[1][0], 5, 2.5, 0.6), whole) and calls == [(2, 8)] * 3
+
+
+def test_float32_stays_float32(z):
+    assert {x.dtype for x in maths.rule(*z, 4.0, 2.5, 0.6, None)} == {torch.float32}
+    assert [x.dtype for x in maths.rule(*(x.half() for x in z), 4.0, 2.5, 0.6, None)] == [
+        torch.float16, torch.float32, torch.float32,
+    ]  # fmt: skip
+
+
+def test_a_small_strength_in_low_precision_is_not_lost(z):
+    """1 + 2^-12 is 1 in float16."""
+    push = torch.full((6, 1), 2.0**-12, dtype=torch.float16)
+    out, moved, _ = maths.rule(*z, push, 2.5, 1.0, None)
+    torch.testing.assert_close(out, worked_out(*z, 1 + 2.0**-12, 2.5, 1.0))
+    assert moved > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_alpha_as_a_tensor(z, dtype):
+    pos, neg = (x.to(dtype) for x in z)
+    number, tensor = (maths.rule(pos, neg, 4.0, 2.5, alpha, None) for alpha in (0.6, torch.tensor(0.6)))
+    for a, b in zip(number, tensor, strict=True):
+        torch.testing.assert_close(a, b)
