@@ -155,3 +155,17 @@ def test_arguments_travel_and_come_back_from_metadata(host, monkeypatch):
     assert off[0] is False and all(isinstance(update, dict) for update in off[1:])
     assert not any(v is False for v in fooocus.restored({"performance": "Speed"}))  # a preset
     assert fooocus.NagTask.take(["fewer"]).settings is None
+
+
+def test_what_the_page_says(host):
+    """Of a picture without guidance: that it is off, not an empty table."""
+    pytest.importorskip("gradio")
+    from extras.nag.ui.fooocus_panel import report_of_last
+    from extras.nag.ui.message import off_html
+
+    draw(host, fooocus.NagTask({"enabled": False}))
+    assert report_of_last() == off_html()
+    draw(host, fooocus.NagTask(ON))
+    assert "<table" in report_of_last() and "1-4 of 4" in report_of_last()
+    draw(host, fooocus.NagTask(ON | {"scale": 99}))
+    assert "scale" in report_of_last() and "99" in report_of_last() and "<table" not in report_of_last()

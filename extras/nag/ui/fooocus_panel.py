@@ -7,9 +7,9 @@ from typing import Any
 import gradio as gr
 
 from ..fields import FIELDS
-from ..hosts.fooocus.task import CONTROLS, last_report
+from ..hosts.fooocus.task import CONTROLS, last_is_off, last_report
 from .controls import control
-from .message import NOTHING_YET, error_html, report_html
+from .message import NOTHING_YET, error_html, off_html, report_html
 
 STRENGTHS: dict[str, dict[str, float]] = {
     "Light": {"scale": 2.0, "tau": 2.5, "alpha": 0.35},
@@ -41,4 +41,6 @@ def report_of_last() -> str:
     reports, error = last_report()
     if error:
         return error_html(error)
-    return report_html({"" if name == "NAG" else name: report for name, report in reports.items()}) or NOTHING_YET
+    if not reports:
+        return off_html() if last_is_off() else NOTHING_YET
+    return report_html({"" if name == "NAG" else name: report for name, report in reports.items()})

@@ -27,6 +27,11 @@ def last_report() -> tuple[dict[str, Report], str | None]:
     return (_drawing[-1].reports(), _drawing[-1].error) if _drawing else ({}, None)
 
 
+def last_is_off() -> bool:
+    """Whether the picture begun last is drawn without guidance because nobody asked for any."""
+    return bool(_drawing) and _drawing[-1].settings is None and _drawing[-1].refusal is None
+
+
 class NagTask:
     """The settings of one Fooocus task and the reports of the picture in work.
 
