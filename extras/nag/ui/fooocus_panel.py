@@ -18,6 +18,7 @@ STRENGTHS: dict[str, dict[str, float]] = {
 }
 """Moderate: arXiv 2505.21179, SDXL family. The other two: ours, on either side of it."""
 _ELEM = "nag_time_fooocus"
+_STYLE = "<style>.nag-time-bars rect { fill: var(--primary-500, #f97316); }</style>"  # it loads no style.css of ours
 _STRENGTH = ("scale", "tau", "alpha")
 
 
@@ -43,4 +44,4 @@ def report_of_last() -> str:
         return error_html(error)
     if not reports:
         return off_html() if last_is_off() else NOTHING_YET
-    return report_html({"" if name == "NAG" else name: report for name, report in reports.items()})
+    return _STYLE + report_html({"" if name == "NAG" else name: report for name, report in reports.items()})
