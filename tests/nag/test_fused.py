@@ -1,6 +1,7 @@
 """The compiled rule: the eager one's results, its exact identities, and a note where no kernel can be made."""
 
 import functools
+import sys
 
 import nag_tiny
 import pytest
@@ -68,6 +69,7 @@ def test_numbers_strengths_by_row_and_places_may_differ(compiler):
         torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer (coverage) makes torch compile more frames")
 def test_one_kernel_does_for_every_number_and_size(compiler, fresh):
     torch._dynamo.reset()
     before = torch._dynamo.utils.counters["frames"]["ok"]

@@ -115,6 +115,7 @@ def page(record: dict[str, Any]) -> str:
             f"| **hooks of ours left** | **{end['taps']}** |",
             "",
             f"Memory after the warm-up (a fifth of the pictures): **{slope_of(record)}**.",
+            *(f"**Not passed**: {problem}." for problem in record["problems"]),
             "",
             "| in the server | before | after the warm-up | at the end |",
             "|---|---|---|---|",
