@@ -40,6 +40,8 @@ def guided(page):
 
 def found(page) -> list[str]:
     """What axe calls serious or critical: the rule, the place, the element."""
+    # what Gradio adds to the page gets its role a moment later
+    page.wait_for_function("() => !document.querySelector('.empty[aria-label]:not([role])')")
     violations = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
     return [
         f"{violation['id']}: {' '.join(map(str, node['target']))}: {node['html'][:160]}"
