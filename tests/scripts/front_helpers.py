@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from extras.nag.hosts.webui import session
+from extras.nag.hosts.webui import account
 from extras.nag.taps import count_taps
 
 
@@ -33,4 +33,4 @@ def script_of(engine, tab="txt2img"):
 def leftovers(engine):
     """What of ours is in the loaded model now: hooks, sessions."""
     hooks = len(engine.model.model._forward_pre_hooks)
-    return count_taps(engine.model.model) + hooks + len(session.unended)
+    return count_taps(engine.model.model) + hooks + len(account.unended)

@@ -10,7 +10,7 @@ from sdnext_standin import Host, Processing, pipeline
 
 from extras.nag import guide
 from extras.nag.fields import FIELDS
-from extras.nag.hosts.webui import sdnext
+from extras.nag.hosts.webui import account, sdnext
 from extras.nag.taps import count_taps
 from extras.nag.ui.axes import add_axes
 from extras.nag.ui.front import FrontDoor
@@ -64,7 +64,7 @@ def draw(host, options=None, script=None, **job):
 
 def nothing_left(host):
     hooks = count_taps(host.pipe.unet) + len(host.pipe.unet._forward_pre_hooks)
-    return hooks == 0 and host.diffusion.set_pipeline_args == host.set_pipeline_args and not sdnext._unended
+    return hooks == 0 and host.diffusion.set_pipeline_args == host.set_pipeline_args and not account.unended
 
 
 @pytest.mark.parametrize("cfg", [1.0, 5.0])

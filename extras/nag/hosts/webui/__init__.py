@@ -6,10 +6,11 @@ SD.Next draws in another way: sdnext.py has the same functions for it.
 
 from typing import Any
 
+from .account import end_all, session_of
 from .grid import preview_grid
 from .handoff import prepare as prepare_handoff
 from .handoff import set_cfg
-from .jobs import end_all, on_cfg_after_cfg, on_cfg_denoiser, session_of, start
+from .jobs import on_cfg_after_cfg, on_cfg_denoiser, start
 from .loaded import loaded_layers
 from .names import names_in_use
 from .session import Session

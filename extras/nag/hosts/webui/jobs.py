@@ -1,4 +1,4 @@
-"""Which session belongs to which job of the host, and the host's callbacks, which know the job alone."""
+"""The beginning of a job's session, and the host's callbacks, which know the job alone."""
 
 from __future__ import annotations
 
@@ -6,32 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...settings import Settings
+from .account import adopt, session_of, unended
 from .closing import watch_close
-from .session import Session, unended
-
-_ATTRIBUTE = "nag_time_session"
+from .session import Session
 
 
 def start(p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]) -> Session:
     """Begin guidance of the job ``p``; ``on_end`` is called once, when it is over by whatever way."""
-    session = Session(p, settings, negatives, on_end)
-    setattr(p, _ATTRIBUTE, session)
-    unended.append(session)
+    session = adopt(p, Session(p, settings, negatives, on_end))
     watch_close(p, session.end)
     return session
-
-
-def session_of(p: Any) -> Session | None:
-    """The session of a job, or None where guidance is off."""
-    return getattr(p, _ATTRIBUTE, None)
-
-
-def end_all(p: Any = None) -> None:
-    """Undo whatever an earlier job has left, and forget that of ``p`` (X/Y/Z copies a job with its session)."""
-    for session in list(unended):
-        session.end()
-    if p is not None and session_of(p) is not None:
-        setattr(p, _ATTRIBUTE, None)
 
 
 def on_cfg_denoiser(params: Any) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -21,19 +19,17 @@ from torch import Tensor
 from ...fields import FIELDS, SettingsError
 from ...guidance import Guidance
 from ...layers import Layer, LayerError, find_layers
-from ...methods import NAG
-from ...report import Report, combine
+from ...report import Report
 from ...settings import Settings
 from ..diffusers import Guide
 from ..diffusers_pipes import Call, Encoded, UNetPipe, Warn, pipe_of
+from .account import JobSession, adopt, end_all, session_of
 from .closing import attempt
 from .grid import Grid, even_grid
 from .negative import is_blank, prepare_text
 
-_ATTRIBUTE = "nag_time_session"
 _PASSES = {"is_hr_pass": "hires", "is_refiner_pass": "refiner"}
 NOT_SEEN = "this SD.Next has drawn without making its pipeline's arguments where we know it to: nothing was guided"
-_unended: list[Session] = []
 
 
 class PassGuide(Guide):
@@ -63,18 +59,14 @@ class PassGuide(Guide):
             self.session.passed(self.name, self._methods)
 
 
-class Session:
-    """Guidance of one job. ``reports``: name of pass and method ("", "hires", "hires TPG") -> reports of the finished
-    runs. ``warnings``, ``error``: of the job."""
+class Session(JobSession):
+    """Guidance of one job by its pipelines."""
 
     map = None
+    said_in_full = (ValueError, TypeError)
 
     def __init__(self, p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]):
-        self.p, self.settings, self.negatives = p, settings, list(negatives)
-        self.on_end: Callable[[Session], None] | None = on_end
-        self.reports: dict[str, list[Report]] = {}
-        self.warnings: list[str] = []
-        self.error: str | None = None
+        super().__init__(p, settings, negatives, on_end)
         self._guide: PassGuide | None = None
         self._own: tuple[Any, Any] | None = None  # (the host's module, its own function) while ours is in its place
         self._begun = self._left_out = False
@@ -146,49 +138,22 @@ class Session:
 
     def passed(self, name: str, methods: Mapping[str, Report]) -> None:
         """One pass is over."""
-        for method, report in methods.items():
-            words = (name, "" if method == NAG else method)
-            self.reports.setdefault(" ".join(filter(None, words)), []).append(report)
-        if methods and all(report.error for report in methods.values()):  # else the other methods go on
-            self.error = self.error or next(iter(methods.values())).error
-
-    def fail(self, error: BaseException) -> None:
-        """Switch guidance off for the rest of the job; the report says why."""
-        text = f"{type(error).__name__}: {error}"
-        self.error = self.error or text
-        print(f"[NAG Time] guidance is off for this run: {text}", file=sys.stderr)
-        if not isinstance(error, (ValueError, TypeError)):  # those are said in full: what was given, what is allowed
-            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-        self.end_batch()
+        self._count(name, methods)
+        self._all_failed(methods)
 
     def before_sampling(self) -> None:
         """SD.Next has no such callback."""
 
-    def end(self) -> None:
-        """The job is over, or never will be. Any number of times; never raises."""
+    def _undo(self) -> None:
         self.end_batch()
-        if self in _unended:
-            _unended.remove(self)
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            attempt(lambda: on_end(self))
 
-    def passes(self) -> dict[str, Report]:
-        """Pass name -> report of all its runs so far; at least one entry, which holds the job's error."""
-        result = {name: combine(reports) for name, reports in self.reports.items()} or {"": Report()}
-        first = next(iter(result.values()))
-        if not self.reports and self.error is None and not _stopped():
-            if self._left_out:
-                self._warn(f"no pass was guided: '{FIELDS['hires'].label}' is set to '{self.settings.hires}'")
-            elif not self._begun:
-                self.error = NOT_SEEN
-        first.warnings += [w for w in self.warnings if w not in first.warnings]
-        first.error = first.error or self.error
-        return result
-
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+    def _nothing_ran(self) -> None:
+        if _stopped():
+            return
+        if self._left_out:
+            self._warn(f"no pass was guided: '{FIELDS['hires'].label}' is set to '{self.settings.hires}'")
+        elif not self._begun:
+            self.error = NOT_SEEN
 
 
 def encode(p: Any, texts: Sequence[str], given: Mapping[str, Any], warn: Warn) -> dict[str, Encoded]:
@@ -222,23 +187,7 @@ def encode(p: Any, texts: Sequence[str], given: Mapping[str, Any], warn: Warn) -
 
 def start(p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]) -> Session:
     """Begin guidance of the job ``p``; ``on_end`` is called once, when it is over by whatever way."""
-    session = Session(p, settings, negatives, on_end)
-    setattr(p, _ATTRIBUTE, session)
-    _unended.append(session)
-    return session
-
-
-def session_of(p: Any) -> Session | None:
-    """The session of a job, or None where guidance is off."""
-    return getattr(p, _ATTRIBUTE, None)
-
-
-def end_all(p: Any = None) -> None:
-    """Undo whatever an earlier job has left, and forget that of ``p``."""
-    for session in list(_unended):
-        session.end()
-    if p is not None and session_of(p) is not None:
-        setattr(p, _ATTRIBUTE, None)
+    return adopt(p, Session(p, settings, negatives, on_end))
 
 
 def prepare_handoff(p: Any, settings: Settings) -> None:

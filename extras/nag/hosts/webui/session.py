@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from ...actmap import ActMap
 from ...guidance import ALL_OFF, Guidance
-from ...methods import NAG
-from ...report import Report, combine
+from ...report import Report
 from ...settings import FIELDS, Settings
 from ...taps import remove_leftovers
+from .account import JobSession
 from .closing import attempt
 from .families import Family, family_of
 from .grid import Grid, grid_of_call
@@ -28,7 +28,6 @@ from .negative import NegativeEncoder, is_blank, prepare_text
 from .others import Others
 
 F = TypeVar("F", bound=Callable[..., None])
-unended: list[Session] = []  # jobs.start() adds, end() takes away
 
 
 def _caught(method: F) -> F:
@@ -45,19 +44,11 @@ def _caught(method: F) -> F:
     return guarded  # type: ignore[return-value]
 
 
-class Session:
-    """Guidance of one job.
-
-    ``reports``: name of pass and method ("", "hires", "TPG", "hires TPG") -> reports of the finished runs.
-    ``warnings``, ``error``: of the job.
-    """
+class Session(JobSession):
+    """Guidance of one job by its sampling functions."""
 
     def __init__(self, p: Any, settings: Settings, negatives: Sequence[str], on_end: Callable[[Session], None]):
-        self.p, self.settings, self.negatives = p, settings, list(negatives)
-        self.on_end: Callable[[Session], None] | None = on_end
-        self.reports: dict[str, list[Report]] = {}
-        self.warnings: list[str] = []
-        self.error: str | None = None
+        super().__init__(p, settings, negatives, on_end)
         self.map = ActMap() if settings.map else None
         self._family: Family | None = None
         self._run: Guidance | None = None
@@ -261,15 +252,6 @@ class Session:
 
     # -- the end ---
 
-    def fail(self, error: BaseException) -> None:
-        """Switch guidance off for the rest of the job; the report says why."""
-        text = f"{type(error).__name__}: {error}"
-        self.error = self.error or text
-        print(f"[NAG Time] guidance is off for this run: {text}", file=sys.stderr)
-        if not isinstance(error, ValueError):  # those are said in full: what was given, what is allowed
-            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-        self._end_pass()
-
     def _close_run(self, told: bool = True) -> None:
         """``told``: False for a run that no sampling function has used."""
         run, self._run = self._run, None
@@ -286,37 +268,23 @@ class Session:
             traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
         for text in itertools.chain(*self._others.told(run).values()):
             self._warn(text)
-        if all(report.error for report in reports.values()):
-            self.error = self.error or next(iter(reports.values())).error
-        for method, report in reports.items() if told else ():
-            words = ("hires" if self._hires else "", "" if method == NAG else method)
-            self.reports.setdefault(" ".join(filter(None, words)), []).append(report)
+        self._all_failed(reports)
+        if told:
+            self._count("hires" if self._hires else "", reports)
 
-    def end(self) -> None:
-        """The job is over, or never will be. Any number of times; never raises."""
+    def _undo(self) -> None:
         self._end_pass()
-        if self in unended:
-            unended.remove(self)
-        on_end, self.on_end = self.on_end, None
-        if on_end is not None:
-            attempt(lambda: on_end(self))
 
-    def passes(self) -> dict[str, Report]:
-        """Pass name -> report of all its runs so far; at least one entry, which holds the job's error."""
-        result = {name: combine(reports) for name, reports in self.reports.items()} or {"": Report()}
+    def _results(self) -> dict[str, Report]:
+        result = super()._results()
         if self._handoff is not None:
             result = {name: report for name, report in result.items() if report.warnings != [ALL_OFF]}
             result[METHOD] = self._handoff.report(self.p.steps)
-        first = next(iter(result.values()))
-        if not self.reports and self.settings.hires != "both" and self.error is None:
-            self._warn(f"no pass was guided: '{FIELDS['hires'].label}' is set to '{self.settings.hires}'")
-        first.warnings += [w for w in self.warnings if w not in first.warnings]
-        first.error = first.error or self.error
         return result
 
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+    def _nothing_ran(self) -> None:
+        if self.settings.hires != "both":
+            self._warn(f"no pass was guided: '{FIELDS['hires'].label}' is set to '{self.settings.hires}'")
 
 
 def _size(latent: Any) -> tuple[int, int]:
