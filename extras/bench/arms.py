@@ -38,7 +38,7 @@ WHAT = {
     BASE: "the model alone",
     OFF: "installed; a guided generation has been closed before",
     OUTSIDE: "a generation in progress, this step is outside its window",
-    ALONE: "the attention over the negative by torch's own function, its result thrown away: no rule costs less",
+    ALONE: "the attention over the negative as we do it, its result thrown away: no rule costs less",
     NAG: "a guided step, ours",
     FUSED: "the same, option *Fused kernel*: the rule compiled by torch.compile (operators are not counted)",
     DUPLICATE: "NAG written plainly: the layer's batch is duplicated (Flux: both streams, as published)",

@@ -95,16 +95,17 @@ def rule(
     norm_pos = _length(positive)
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
     shrink = (tau * norm_pos / _length(guided).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
-    back = torch.addcmul(positive, guided, shrink, value=-1.0)
+    back = torch.addcmul(positive, guided, shrink, value=-1.0, out=None if into is None else guided)
     step, share = (back * alpha, 1.0) if isinstance(alpha, Tensor) else (back, alpha)
-    if z_pos.dtype == torch.float16:
+    half = z_pos.dtype == torch.float16
+    # Where numbers are narrowed, a CPU is faster in two passes.
+    direct = into is not None and not half and (into.is_cuda or into.dtype == wide)
+    out = torch.add(positive, step, alpha=-share, out=into if direct else None)
+    if half:
         limit = torch.finfo(torch.float16).max
-        out = torch.add(positive, step, alpha=-share).clamp(-limit, limit).to(z_pos.dtype)
-        out = out if into is None else into.copy_(out)
-    elif into is not None:
-        out = torch.add(positive, step, alpha=-share, out=into)
-    else:
-        out = torch.add(positive, step, alpha=-share).to(z_pos.dtype)
+        out = out.clamp(-limit, limit)
+    if not direct:
+        out = out.to(z_pos.dtype) if into is None else into.copy_(out)
     moved = torch.linalg.vector_norm(back, 1) if back.is_cuda else back.abs().sum()
     return out, moved, norm_pos.sum()
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
 from ..layers import Layer
 from . import RowGroup
+from .padding import KeysValues
 
 ProjectContexts = Callable[[Any, Tensor], tuple[Tensor, Tensor]]
 _KEEP = 8  # negatives remembered at once: prompt schedules alternate between a few
@@ -43,7 +43,7 @@ class TextBranch:
         self._sets: dict[Hashable, ContextSet] = {}
         self._current: ContextSet | None = None
         self._numbers = 0
-        self._projected: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
+        self._projected: dict[tuple[Any, ...], KeysValues] = {}
 
     @property
     def ready(self) -> bool:
@@ -90,12 +90,13 @@ class TextBranch:
 
     def features(self, layer: Layer, seen: Tensor, z_pos: Tensor, group: RowGroup) -> Tensor:
         """Attention of the group's queries ``seen`` (rows, tokens, width) over their negatives' keys and values."""
-        keys, values = self._keys_values(layer, seen, group)
-        return _attend(layer, seen, _take(keys, group.items), _take(values, group.items))
+        kept = self._keys_values(layer, seen, group)
+        taken = KeysValues(_take(kept.keys, group.items), _take(kept.values, group.items), kept.mask)
+        return _attend(layer, seen, taken)
 
     def features_over(self, layer: Layer, seen: Tensor, contexts: Tensor) -> Tensor:
         """The same over ``contexts`` (rows, tokens, channels), one for each row."""
-        return _attend(layer, seen, *self._project(layer, seen, contexts))
+        return _attend(layer, seen, self._project(layer, seen, contexts))
 
     def contexts_of(self, group: RowGroup) -> Tensor:
         """The negatives themselves, (rows, tokens, channels), of a group of the latest plan."""
@@ -108,15 +109,16 @@ class TextBranch:
         self._projected.clear()
         self._current = None
 
-    def _keys_values(self, layer: Layer, query: Tensor, group: RowGroup) -> tuple[Tensor, Tensor]:
-        """(negatives, heads, tokens, head size) each."""
+    def _keys_values(self, layer: Layer, query: Tensor, group: RowGroup) -> KeysValues:
+        """Of all negatives of the group's token count."""
         name = (layer.index, *group.key, query.dtype, query.device)
         if name not in self._projected:
             assert self._current is not None
-            self._projected[name] = self._project(layer, query, self._current.stacks[group.key[1]])
+            contexts = self._current.stacks[group.key[1]]
+            self._projected[name] = self._project(layer, query, contexts).padded()
         return self._projected[name]
 
-    def _project(self, layer: Layer, query: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
+    def _project(self, layer: Layer, query: Tensor, contexts: Tensor) -> KeysValues:
         attn = layer.attn
         contexts = contexts.to(device=query.device, dtype=query.dtype)
         if getattr(attn, "norm_cross", None) is not None:  # diffusers: contexts normalised in the layer
@@ -125,7 +127,7 @@ class TextBranch:
         if self.project_contexts is not None:
             for_keys, for_values = self.project_contexts(attn, contexts)
         # Called as modules: LoRA, quantised and offloaded weights do their work inside.
-        return _split(attn.to_k(for_keys), layer.heads), _split(attn.to_v(for_values), layer.heads)
+        return KeysValues(_split(attn.to_k(for_keys), layer.heads), _split(attn.to_v(for_values), layer.heads))
 
     def _equal(self, images: list[Tensor]) -> Hashable:
         """The name of a set with exactly these values, or a new one."""
@@ -175,9 +177,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device) and torch.equal(one, other)
 
 
-def _attend(layer: Layer, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    out = scaled_dot_product_attention(_split(query, layer.heads), keys, values)
-    return out.transpose(1, 2).reshape(query.shape)
+def _attend(layer: Layer, query: Tensor, text: KeysValues) -> Tensor:
+    return text.attend(_split(query, layer.heads)).transpose(1, 2).reshape(query.shape)
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
