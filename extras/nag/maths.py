@@ -12,7 +12,7 @@ Normalized Attention Guidance, arXiv 2505.21179, in the convention of its refere
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,32 +81,40 @@ def normalized_guidance(
 
 
 def rule(
-    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float | Tensor, alpha: float | Tensor, into: Tensor | None
+    z_pos: Tensor,
+    z_neg: Tensor,
+    push: float | Tensor,
+    tau: float | Tensor,
+    alpha: float | Tensor,
+    into: Tensor | None,
+    spare: Sequence[Tensor | None] = (None, None, None),
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has. Checks nothing; arguments as
     of normalized_guidance(), ``push`` is strength * (scale - 1); ``tau`` and ``alpha`` may be tensors without
-    dimensions. ``into``: where out goes."""
-    wide = torch.float64 if torch.float64 in (z_pos.dtype, z_neg.dtype) else torch.float32
-    positive = z_pos.to(wide)
+    dimensions. ``into``: where out goes; ``spare``: three wide tensors shaped like z_pos to work in, instead of new
+    ones (both without gradients)."""
+    wide = _wide(z_pos, z_neg)
+    first, second, third = spare
+    positive = _widened(z_pos, wide, first)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
     # first is what lerp computes from 0.5 on.
     weight: Any = push.to(wide) + 1.0 if isinstance(push, Tensor) else push + 1.0
-    guided = torch.lerp(z_neg.to(wide).expand_as(positive), positive, weight)
-    norm_pos = _length(positive)
+    guided = torch.lerp(_widened(z_neg, wide, second).expand_as(positive), positive, weight, out=second)
+    norm_pos = _length(positive, third)
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
-    shrink = (tau * norm_pos / _length(guided).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
-    back = torch.addcmul(positive, guided, shrink, value=-1.0, out=None if into is None else guided)
+    shrink = (tau * norm_pos / _length(guided, third).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
+    back = torch.addcmul(positive, guided, shrink, value=-1.0, out=second)
+    moved = torch.linalg.vector_norm(back, 1) if back.is_cuda else torch.abs(back, out=third).sum()
     step, share = (back * alpha, 1.0) if isinstance(alpha, Tensor) else (back, alpha)
     half = z_pos.dtype == torch.float16
     # Where numbers are narrowed, a CPU is faster in two passes.
     direct = into is not None and not half and (into.is_cuda or into.dtype == wide)
-    out = torch.add(positive, step, alpha=-share, out=into if direct else None)
+    out = torch.add(positive, step, alpha=-share, out=into if direct else third)
     if half:
         limit = torch.finfo(torch.float16).max
-        out = out.clamp(-limit, limit)
+        out = torch.clamp(out, -limit, limit, out=third)
     if not direct:
         out = out.to(z_pos.dtype) if into is None else into.copy_(out)
-    moved = torch.linalg.vector_norm(back, 1) if back.is_cuda else back.abs().sum()
     return out, moved, norm_pos.sum()
 
 
@@ -125,17 +133,29 @@ def _in_pieces(
         own = isinstance(x, Tensor) and x.dim() > 1 and x.shape[-2] == tokens
         return x[..., first : first + each, :] if own else x
 
+    spare = z_pos.new_empty((3, *piece(z_pos, 0).shape), dtype=_wide(z_pos, z_neg))
     sums = []
     for first in range(0, tokens, each):
         pos, neg, strength = (piece(x, first) for x in (z_pos, z_neg, push))
-        sums.append(rule(pos, neg, strength, tau, alpha, piece(into, first))[1:])
+        fitting = spare[..., : pos.shape[-2], :].unbind()
+        sums.append(rule(pos, neg, strength, tau, alpha, piece(into, first), fitting)[1:])
     moved, size = (torch.stack(column).sum() for column in zip(*sums, strict=True))
     return moved, size
 
 
-def _length(x: Tensor) -> Tensor:
+def _wide(*tensors: Tensor) -> torch.dtype:
+    return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+
+
+def _widened(x: Tensor, wide: torch.dtype, spare: Tensor | None) -> Tensor:
+    return x.to(wide) if spare is None or x.dtype == wide else spare.copy_(x)
+
+
+def _length(x: Tensor, spare: Tensor | None) -> Tensor:
     """L1 norm of each token, (..., 1): one pass on a GPU; on a CPU torch's one is slower than these two."""
-    return torch.linalg.vector_norm(x, 1, -1, keepdim=True) if x.is_cuda else x.abs().sum(-1, keepdim=True)
+    if x.is_cuda:
+        return torch.linalg.vector_norm(x, 1, -1, keepdim=True)
+    return torch.abs(x, out=spare).sum(-1, keepdim=True)
 
 
 def _check(scale: float, tau: float, alpha: float, strength: float | Tensor) -> None:
