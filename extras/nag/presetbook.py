@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .fields import SettingsError, check_values
+from .field import SettingsError
+from .fields import check_values
 
 BUILTIN = Path(__file__).resolve().parent / "presets"
 _NAME = re.compile(r"[^\W_][\w .+-]{0,59}")  # letters of any script

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .fields import FIELDS, Field, SettingsError, check_values
+from .field import Field, SettingsError
+from .fields import FIELDS, check_values
 from .presetbook import Preset, delete_preset, list_presets, load_preset, save_preset
 from .schedule import Schedule
 

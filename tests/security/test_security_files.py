@@ -20,7 +20,7 @@ import pytest
 from extras.lab import plan
 from extras.lab.errors import PlanError
 from extras.nag import presetbook
-from extras.nag.fields import SettingsError
+from extras.nag.field import SettingsError
 from extras.nag.hosts.fooocus import patch
 from extras.studio import lora_files
 from extras.studio.checkpoint_files import CheckpointError, read_header, read_yaml

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from extras.nag.fields import FIELDS, SettingsError, check_values
+from extras.nag.field import SettingsError
+from extras.nag.fields import FIELDS, check_values
 
 from .drawing import TARGET, Model, Pair, negative_of
 from .part import At, Part

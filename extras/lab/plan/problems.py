@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from extras.nag.fields import SettingsError
+from extras.nag.field import SettingsError
 
 from ..yamlines import Place, line_of
 from .arms import Arm, Handoff

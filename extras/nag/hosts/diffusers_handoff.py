@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..fields import SettingsError
+from ..field import SettingsError
 from ..handoff import lora_names, report_of
 from ..report import Report
 from ..settings import Settings

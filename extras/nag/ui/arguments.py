@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..fields import FIELDS, MAX_TEXT, SettingsError
+from ..field import MAX_TEXT, SettingsError
+from ..fields import FIELDS
 from ..settings import Settings
 from .axes import override
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from ..fields import FIELDS, SettingsError
+from ..field import SettingsError
+from ..fields import FIELDS
 from ..presetbook import list_presets, load_preset
 
 PREFIX = "[NAG] "

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..fields import Field
+from ..field import Field
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False}
 """For events that are over at once."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from html import escape
 from typing import Any, TypeVar
 
-from ..fields import SettingsError
+from ..field import SettingsError
 from ..presetbook import load_preset
 from ..suggest import suggest
 from . import axes, infotext, message, options

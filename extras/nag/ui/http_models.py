@@ -6,7 +6,8 @@ from typing import Any, Optional
 
 from pydantic import BaseModel, Field
 
-from ..fields import FIELDS, MAX_TEXT
+from ..field import MAX_TEXT
+from ..fields import FIELDS
 
 try:
     from pydantic import ConfigDict

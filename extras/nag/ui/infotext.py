@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from ..fields import FIELDS, Field, SettingsError
+from ..field import Field, SettingsError
+from ..fields import FIELDS
 from ..report import Report
 from ..schedule import ranges
 from .arguments import Request

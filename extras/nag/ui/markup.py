@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 from html import escape
 
-from ..fields import FIELDS, SettingsError
+from ..field import SettingsError
+from ..fields import FIELDS
 from ..presetbook import RULES
 
 END_RULE = "must come after the start (in sigma: below it)"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..fields import FIELDS, SettingsError
+from ..field import SettingsError
+from ..fields import FIELDS
 from ..presetbook import list_presets, load_preset
 
 SECTION = ("nag_time", "NAG Time")

@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..fields import FIELDS, GROUPS, MAX_SIGMA, SettingsError
+from ..field import SettingsError
+from ..fields import FIELDS, GROUPS, MAX_SIGMA
 from ..settings import Settings
 from ..windows import NAG, cfg_scales, no_effect, windows_of
 from .controls import HIDDEN, QUIET, control, page, passing, switch

@@ -7,7 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..fields import FIELDS, MAX_SIGMA, SettingsError
+from ..field import SettingsError
+from ..fields import FIELDS, MAX_SIGMA
 from ..settings import Preset, Settings, delete_preset, list_presets, load_preset, save_preset
 from .controls import HIDDEN, QUIET, passing
 from .markup import Value, note, refused

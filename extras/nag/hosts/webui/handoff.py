@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...fields import SettingsError
+from ...field import SettingsError
 from ...handoff import METHOD, report_of
 from ...report import Report
 from ...settings import Settings

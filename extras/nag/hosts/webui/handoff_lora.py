@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...fields import SettingsError
+from ...field import SettingsError
 from ...handoff import lora_names
 from ...settings import Settings
 from .handoff import Handoff

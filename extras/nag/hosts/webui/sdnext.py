@@ -16,7 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ...fields import FIELDS, SettingsError
+from ...field import SettingsError
+from ...fields import FIELDS
 from ...guidance import Guidance
 from ...layers import Layer, LayerError, find_layers
 from ...report import Report
