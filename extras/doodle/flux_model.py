@@ -37,9 +37,13 @@ class FluxDoodle(torch.nn.Module):
         return velocity(self.transformer, x, sigma, text)
 
 
-def velocity(transformer: torch.nn.Module, x: Tensor, sigma: Tensor, text: Text) -> Tensor:
-    """noise − clean at x = (1 − sigma)·clean + sigma·noise. x: (n, 4, h, w), sigma: (n,) in 0…1."""
+def velocity(
+    transformer: torch.nn.Module, x: Tensor, sigma: Tensor, text: Text, guidance: Tensor | None = None
+) -> Tensor:
+    """noise − clean at x = (1 − sigma)·clean + sigma·noise. x: (n, c, h, w), sigma: (n,) in 0…1. ``guidance``: (n,),
+    the distilled guidance of a network that takes one as a number."""
     tokens, places = pack(x)
+    more = {} if guidance is None else {"guidance": guidance}
     out = transformer(
         hidden_states=tokens,
         encoder_hidden_states=text[0],
@@ -48,6 +52,7 @@ def velocity(transformer: torch.nn.Module, x: Tensor, sigma: Tensor, text: Text)
         img_ids=places,
         txt_ids=x.new_zeros(text[0].shape[1], 3),
         return_dict=False,
+        **more,
     )[0]
     return unpack(out, x)
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from extras.doodle import flux_model
 from extras.doodle.flux_model import pack, unpack
 from extras.studio import pipeline_folders
 from extras.studio.architectures import Architecture
@@ -45,21 +46,10 @@ class FluxNetwork(FlowNetwork):
     def velocity(self, x: Tensor, t: Tensor, text: Tensor, beside: Tensor) -> Tensor:
         from modules import shared
 
-        tokens, places = pack(x)
-        more = {}
+        guidance = None
         if self.diffusion_model.config.guidance_embeds:
-            more["guidance"] = torch.full((len(x),), float(shared.opts.flux_distilled_cfg), device=x.device)
-        out = self.diffusion_model(
-            hidden_states=tokens,
-            encoder_hidden_states=text,
-            pooled_projections=beside.to(text),
-            timestep=t / 1000,
-            img_ids=places,
-            txt_ids=x.new_zeros(text.shape[1], 3),
-            return_dict=False,
-            **more,
-        )[0]
-        return unpack(out, x)
+            guidance = torch.full((len(x),), float(shared.opts.flux_distilled_cfg), device=x.device)
+        return flux_model.velocity(self.diffusion_model, x, t / 1000, (text, beside.to(text)), guidance)
 
 
 class ChromaNetwork(FlowNetwork):
