@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from extras.nag.hosts.webui import account
@@ -34,3 +36,21 @@ def leftovers(engine):
     """What of ours is in the loaded model now: hooks, sessions."""
     hooks = len(engine.model.model._forward_pre_hooks)
     return count_taps(engine.model.model) + hooks + len(account.unended)
+
+
+@contextlib.contextmanager
+def model_calls():
+    """A list of the latents and timesteps that the loaded model is called with, as long as it lasts."""
+    from modules import shared
+
+    calls, own = [], shared.sd_model.apply_model
+
+    def seen(x, t, cond):
+        calls.append((x.clone(), t.clone()))
+        return own(x, t, cond)
+
+    shared.sd_model.apply_model = seen
+    try:
+        yield calls
+    finally:
+        del shared.sd_model.apply_model

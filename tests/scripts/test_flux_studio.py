@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from front_helpers import model_calls
 
 from extras.doodle import detect, flux_checkpoint
 from extras.doodle.flux_model import euler
@@ -34,24 +35,12 @@ def king(draw):
 
 
 def test_the_picture_is_the_pipelines(king):
-    from modules import shared
-
-    noise = []
-    own = shared.sd_model.apply_model
-
-    def seen(x, t, cond):
-        noise.append((x.clone(), t.clone()))
-        return own(x, t, cond)
-
-    shared.sd_model.apply_model = seen
-    try:
+    with model_calls() as calls:
         drawn = king().pixels[0]
-    finally:
-        del shared.sd_model.apply_model
-    assert [round(float(t[0])) for _, t in noise] == [1000, 750, 500, 250]
+    assert [round(float(t[0])) for _, t in calls] == [1000, 750, 500, 250]
     model, vae = flux_checkpoint.read(FLUX)
     with torch.no_grad():
-        latent = euler(model, noise[0][0][:1], model.encode([FIELDS["prompt"]]), 4)[-1]
+        latent = euler(model, calls[0][0][:1], model.encode([FIELDS["prompt"]]), 4)[-1]
         plain = vae.decode(latent / vae.config.scaling_factor).sample[0]
     wanted = ((plain.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy()
     assert np.abs(drawn - wanted).max() <= 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from front_helpers import model_calls
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "nag"))  # the maker of tiny pipelines
@@ -75,21 +76,9 @@ def nerd(draw):
 
 
 def test_the_picture_is_the_pipelines(kind, nerd, pipes):
-    from modules import shared
-
-    first = []
-    own = shared.sd_model.apply_model
-
-    def seen(x, t, cond):
-        first.append(x.clone())
-        return own(x, t, cond)
-
-    shared.sd_model.apply_model = seen
-    try:
+    with model_calls() as calls:
         drawn = nerd().pixels[0]
-    finally:
-        del shared.sd_model.apply_model
-    pipe, noise = pipes[kind], first[0][:1]
+    pipe, noise = pipes[kind], calls[0][0][:1]
     if kind != "sd3":
         noise = pipe._pack_latents(noise, 1, 4, 8, 8)
     room = {"flux": 256, "flux-dev": 512, "sd3": 256, "chroma": 512}[kind]
