@@ -62,8 +62,6 @@ def _resolution(text: str) -> int:
 
 def main(argv: Sequence[str]) -> int:
     options = parse(argv)
-    # threads that wait in a loop would count as work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
 
