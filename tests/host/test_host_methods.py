@@ -52,6 +52,19 @@ def test_all_at_once(host):
     assert host.draw(**fields).same(plain)
 
 
+@capability("fused kernel: the same picture; where there is none, the report says so")
+@pytest.mark.parametrize("cfg", [1, 7])
+def test_fused(host, note, cfg):
+    plain, eager = host.pair(cfg_scale=cfg)
+    fused = host.draw({**GLASSES, "fused": True}, cfg_scale=cfg)
+    assert fused.distance(plain) > 2 and fused.same(eager, tolerance=2) and not fused.error
+    assert fused.report["calls"] == eager.report["calls"]
+    told = fused.report["warnings"]
+    assert all("fused kernel" in text for text in told), told
+    note("none here, and that is said" if told else "compiled")
+    assert host.draw(cfg_scale=cfg).same(plain)
+
+
 @capability("hand-off: the first steps on another checkpoint")
 @pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ 2M"])
 def test_handoff(host, note, sampler):
