@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from extras.nag.schedule import ranges
 from extras.nag.settings import load_preset
+from extras.studio.commands.environment import SetupError
 from extras.studio.commands.pictures import PICTURES
 from extras.studio.commands.pictures import main as pictures
 from extras.studio.pictures import parameters, rule
@@ -77,3 +79,34 @@ def test_the_command_draws_what_is_asked_for(tmp_path, capsys):
         pictures(["nonesuch", "--out", str(tmp_path)])
     said = capsys.readouterr().err
     assert "nonesuch" in said and [name for name in PICTURES if name not in said] == []
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:7860", "ftp://127.0.0.1", "http://", "http://[", "http://a:port"])
+def test_a_host_is_an_address_of_a_page(url, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pictures(["--host", url, "--out", str(tmp_path / "new")])
+    said = capsys.readouterr().err
+    assert f"--host: {url!r} is no address, allowed: http" in said and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("given", [["host"], ["rule", "--host", "http://127.0.0.1:7860"]])
+def test_the_picture_of_a_host_and_its_address_go_together(given, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pictures([*given, "--out", str(tmp_path / "new")])
+    assert "'host' and --host URL go together" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_a_host_that_does_not_answer_is_named(tmp_path):
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SetupError, match=f"{url}: nobody answers there"):
+            pictures(["--host", url, "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_picture_of_a_host_is_small():
+    path = FOLDER / "host.png"
+    assert path.stat().st_size < 200_000
+    with Image.open(path) as picture:
+        assert picture.width >= 800

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from extras.studio.commands.environment import SetupError
+
 ROOT = Path(__file__).resolve().parents[3]
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -49,22 +51,27 @@ def studio() -> Iterator[str]:
 
 
 @contextmanager
-def opened(width: int, height: int) -> Iterator[Any]:
-    """A page of the Studio in the browser, in the light theme. FileNotFoundError without a Chromium."""
+def shown(url: str, width: int, height: int) -> Iterator[Any]:
+    """A page in the browser, in the light theme. SetupError without a Chromium."""
     path = chromium()
     if path is None:
-        raise FileNotFoundError(
-            "no Chromium here: install one (Debian: apt install chromium) or name it: NAGTIME_CHROMIUM"
-        )
+        raise SetupError("no Chromium here: install one (Debian: apt install chromium) or name it: NAGTIME_CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    with studio() as url, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
         page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
         page.set_default_timeout(120_000)
         page.goto(url)
+        yield page
+        browser.close()
+
+
+@contextmanager
+def opened(width: int, height: int) -> Iterator[Any]:
+    """The page of a Studio of its own, ready to be clicked."""
+    with studio() as url, shown(url, width, height) as page:
         page.wait_for_selector("#txt2img_generate")
         page.wait_for_selector("#nag_time_txt2img_plot svg")
         page.wait_for_timeout(2500)  # what the page's scripts put into place
         yield page
-        browser.close()
