@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from extras.studio import bootstrap
+from extras.studio import bootstrap, worker
 from extras.studio import fields as field_rules
 from extras.studio.fields import FieldError
 
@@ -179,7 +179,7 @@ class Engine:
         if info is None:
             raise FieldError("sd_model_checkpoint", name, "one of " + ", ".join(self.checkpoint_titles()))
         with queue_lock:
-            sd_models.reload_model_weights(info=info)
+            worker.call(lambda: sd_models.reload_model_weights(info=info))
         return info.title
 
     def set_options(self, values: dict) -> list[str]:
@@ -237,15 +237,20 @@ class Engine:
             p.is_api = is_api
             p.outpath_samples = getattr(self.opts, f"outdir_{tab}_samples")
             p.outpath_grids = getattr(self.opts, f"outdir_{tab}_grids")
-            self.state.begin(job=f"task({tab})")
-            try:
-                p.scripts = self.runner(tab)
-                p.script_args = tuple(args)
-                processed = p.scripts.run(p, *p.script_args)
-                return processed if processed is not None else processing.process_images(p)
-            finally:
-                self.state.end()
-                self.state.current_image = self.state.current_latent = None
+            p.scripts = self.runner(tab)
+            p.script_args = tuple(args)
+            return worker.call(lambda: self._draw(tab, p))
+
+    def _draw(self, tab: str, p: Any) -> Any:
+        from modules import processing
+
+        self.state.begin(job=f"task({tab})")
+        try:
+            processed = p.scripts.run(p, *p.script_args)
+            return processed if processed is not None else processing.process_images(p)
+        finally:
+            self.state.end()
+            self.state.current_image = self.state.current_latent = None
 
     @staticmethod
     def _pictures(fields: dict) -> dict[str, Any]:
