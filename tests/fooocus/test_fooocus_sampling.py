@@ -6,6 +6,7 @@ import fooocus_standin
 import pytest
 import torch
 
+from extras.nag.guidance import Guidance
 from extras.nag.hosts import fooocus
 from extras.nag.hosts.fooocus.sampling import guided
 from extras.nag.hosts.fooocus.task import KEY
@@ -52,7 +53,8 @@ def test_the_negative_equal_to_the_prompt_changes_nothing(host):
     for cfg in (1.0, 4.0):
         plain = draw(host, cfg=cfg, negative="hat")
         same = draw(host, fooocus.NagTask(ON | {"negative": "a nerd"}), cfg, negative="hat")
-        assert torch.allclose(same, plain, atol=1e-4), cfg
+        rounding = 5e-3 * float(plain.abs().max())  # of the filled-up keys, made larger by this random network
+        assert torch.allclose(same, plain, rtol=0, atol=rounding), cfg
 
 
 @pytest.mark.parametrize("off", [None, {}, {"enabled": False, "scale": 9.0, "negative": "glasses"}])
@@ -169,3 +171,21 @@ def test_what_the_page_says(host):
     assert "<table" in report_of_last() and "1-4 of 4" in report_of_last()
     draw(host, fooocus.NagTask(ON | {"scale": 99}))
     assert "scale" in report_of_last() and "99" in report_of_last() and "<table" not in report_of_last()
+
+
+def test_a_picture_that_lost_its_guidance_half_way_says_which_steps_had_it(host, monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    from extras.nag.ui.fooocus_panel import report_of_last
+
+    step_at = Guidance.step_at
+
+    def fails(self, time, key=None):
+        if key == 2:
+            raise RuntimeError("<third step>")
+        return step_at(self, time, key=key)
+
+    monkeypatch.setattr(Guidance, "step_at", fails)
+    draw(host, fooocus.NagTask(ON))
+    told = report_of_last()
+    assert "1-2 of 4" in told and "&lt;third step&gt;" in told and "without guidance" not in told
+    assert hooks(host) == 0

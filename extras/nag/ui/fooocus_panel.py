@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -40,8 +41,12 @@ def build(progress: Any) -> list[Any]:
 def report_of_last() -> str:
     """What guidance did in the picture made last, escaped."""
     reports, error = last_report()
+    passes = {"" if name == "NAG" else name: report for name, report in reports.items()}
     if error:
-        return error_html(error)
-    if not reports:
+        begun = [name for name, report in passes.items() if report.guided_steps]
+        if not begun:
+            return error_html(error)
+        passes[begun[-1]] = replace(passes[begun[-1]], error=error)  # some steps were guided, and the table says which
+    if not passes:
         return off_html() if last_is_off() else NOTHING_YET
-    return _STYLE + report_html({"" if name == "NAG" else name: report for name, report in reports.items()})
+    return _STYLE + report_html(passes)
