@@ -1,4 +1,4 @@
-"""All pictures are drawn in one thread, whoever asks."""
+"""All pictures are drawn in one thread, whoever asks; what they leave is collected soon."""
 
 import gc
 import threading
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from extras.studio import worker
+from extras.studio import server, worker
 
 FIELDS = {"prompt": "nerd", "steps": 1, "width": 64, "height": 64, "cfg_scale": 1, "sampler_name": "Euler", "seed": 1}
 
@@ -42,3 +42,11 @@ def test_nothing_of_the_last_work_is_kept():
     worker.call(lambda: None)
     gc.collect()
     assert seen() is None
+
+
+def test_the_collector_leaves_out_what_is_there_for_good(engine):
+    server.settle()
+    try:
+        assert gc.get_freeze_count() > 10_000 > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
