@@ -22,9 +22,9 @@ def softmax_attention(q, k, v):
 def test_the_features_are_those_of_the_text(dtype, tokens, negatives, seed):
     draw = torch.Generator().manual_seed(seed)
     # keys far from the queries: a token filled in, had it any attention, would get all of it
-    q = torch.randn(negatives, 2, 9, 8, generator=draw).abs().to(dtype)
-    k = -3 * torch.randn(negatives, 2, tokens, 8, generator=draw).abs().to(dtype)
-    v = torch.randn(negatives, 2, tokens, 8, generator=draw).to(dtype)
+    q = torch.randn(negatives, 3, 9, 8, generator=draw).abs().to(dtype)
+    k = -3 * torch.randn(negatives, 3, tokens, 8, generator=draw).abs().to(dtype)
+    v = torch.randn(negatives, 3, tokens, 8, generator=draw).to(dtype)
     text = KeysValues(k, v).padded()
     assert text.keys.shape[-2] == text.values.shape[-2] == -(-tokens // 16) * 16
     assert (text.mask is None) == (tokens % 16 == 0)
