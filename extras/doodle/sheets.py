@@ -11,7 +11,7 @@ from .evaluate import Arm
 from .pairs import Pair
 from .scenes import SIZE
 
-LABEL, TOP = 190, 30
+LABEL, TOP = 290, 40
 LEFT, HEAD, GAP, TITLE = 230, 40, 4, 24
 
 
@@ -21,15 +21,15 @@ def grid(
     """A labelled grid: a row a pair, `seeds` pictures an arm."""
     width = LABEL + len(names) * (seeds * SIZE + 14)
     sheet = Image.new("RGB", (width, TOP + len(pairs) * (SIZE + 6)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(24)
     for column, name in enumerate(names):
         left = LABEL + column * (seeds * SIZE + 14)
-        pen.text((left + 4, 7), name, fill="black", font=font)
+        pen.text((left + 4, 6), name, fill="black", font=font)
         for row, pair in enumerate(pairs):
             top = TOP + row * (SIZE + 6)
             if column == 0:
-                pen.text((8, top + 42), f"“{pair.prompt}”".replace(" on a ", "\non a "), fill="black", font=font)
-                pen.text((8, top + 88), f"without {pair.object}", fill=(180, 30, 40), font=font)
+                pen.text((8, top + 20), f"“{pair.prompt}”".replace(" on a ", "\non a "), fill="black", font=font)
+                pen.text((8, top + 84), f"without {pair.object}", fill=(180, 30, 40), font=font)
             for index, picture in enumerate(pictures[pair.object, name][:seeds]):
                 sheet.paste(Image.fromarray(picture), (left + index * SIZE, top))
     return sheet

@@ -1,6 +1,7 @@
 """Guidance in Fooocus's way to a picture: it acts on the conditional rows alone, and leaves everything as it was."""
 
 import json
+import re
 
 import fooocus_standin
 import pytest
@@ -170,7 +171,10 @@ def test_what_the_page_says(host):
     draw(host, fooocus.NagTask(ON))
     assert "<table" in report_of_last() and "1-4 of 4" in report_of_last()
     draw(host, fooocus.NagTask(ON | {"scale": 99}))
-    assert "scale" in report_of_last() and "99" in report_of_last() and "<table" not in report_of_last()
+    told = report_of_last()
+    assert "scale" in told and "99" in told and "<table" not in told
+    shown = set(re.findall(r"class=.(nag-time-[a-z]+)", told))
+    assert "nag-time-error" in shown and all(f".{name} * {{" in told for name in shown), "coloured without a style.css"
 
 
 def test_a_picture_that_lost_its_guidance_half_way_says_which_steps_had_it(host, monkeypatch, capsys):

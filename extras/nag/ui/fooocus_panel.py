@@ -19,7 +19,11 @@ STRENGTHS: dict[str, dict[str, float]] = {
 }
 """Moderate: arXiv 2505.21179, SDXL family. The other two: ours, on either side of it."""
 _ELEM = "nag_time_fooocus"
-_STYLE = "<style>.nag-time-bars rect { fill: var(--primary-500, #f97316); }</style>"  # it loads no style.css of ours
+# Fooocus loads no style.css of ours.
+_STYLE = """<style>.nag-time-bars rect { fill: var(--primary-500, #f97316); }
+.nag-time-error * { color: #b91c1c !important; font-weight: 600; }
+.dark .nag-time-error * { color: #f87171 !important; }
+.nag-time-warning * { color: #b45309 !important; } .dark .nag-time-warning * { color: #fbbf24 !important; }</style>"""
 _STRENGTH = ("scale", "tau", "alpha")
 
 
@@ -28,10 +32,10 @@ def build(progress: Any) -> list[Any]:
     which says that a picture is being saved once its sampling is over."""
     components = {"enabled": control(FIELDS["enabled"], f"{_ELEM}_enabled")}
     components["negative"] = control(FIELDS["negative"], f"{_ELEM}_negative")
+    report = gr.HTML(NOTHING_YET, elem_id=f"{_ELEM}_report")  # in sight, above the long row of sliders
     preset = gr.Radio(list(STRENGTHS), label="Strength", elem_id=f"{_ELEM}_strength")
     for name in CONTROLS[2:]:
         components[name] = control(FIELDS[name], f"{_ELEM}_{name}")
-    report = gr.HTML(NOTHING_YET, elem_id=f"{_ELEM}_report")
     strengths = [components[name] for name in _STRENGTH]
     preset.input(lambda name: [STRENGTHS[name][field] for field in _STRENGTH], preset, strengths, queue=False)
     progress.change(report_of_last, outputs=report, queue=False, show_progress=False)
@@ -45,7 +49,7 @@ def report_of_last() -> str:
     if error:
         begun = [name for name, report in passes.items() if report.guided_steps]
         if not begun:
-            return error_html(error)
+            return _STYLE + error_html(error)
         passes[begun[-1]] = replace(passes[begun[-1]], error=error)  # some steps were guided, and the table says which
     if not passes:
         return off_html() if last_is_off() else NOTHING_YET
