@@ -25,7 +25,8 @@ class NagTimeScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def after_component(self, component, **kwargs):
-        self.panel.meet(component, kwargs.get("elem_id"), getattr(self, "tabname", None))
+        tab = "img2img" if getattr(self, "is_img2img", False) else "txt2img"  # SD.Next gives a script no tabname
+        self.panel.meet(component, kwargs.get("elem_id"), getattr(self, "tabname", None) or tab)
 
     def ui(self, is_img2img):
         controls = self.panel.build("img2img" if is_img2img else "txt2img")

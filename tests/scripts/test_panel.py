@@ -7,6 +7,7 @@ from front_helpers import script_of
 
 from extras.nag import FIELDS, Settings
 from extras.nag.settings import list_presets, load_preset
+from extras.nag.ui import panel_presets
 
 SHAPE = ("start", "end", "unit", "ramp_steps", "cooldown", "cooldown_drop")
 
@@ -199,14 +200,27 @@ def test_sliders_reach_as_far_as_the_unit(engine):
     assert len(ranges_of("noise")) == sum(name.endswith(("start", "end")) for name in FIELDS)
 
 
-def test_the_plot_follows_the_hosts_sliders(engine):
-    """In a page that has the host's steps slider, a change of it draws the plot anew."""
+@pytest.mark.parametrize("named", [True, False], ids=["tabname", "none"])
+def test_the_plot_follows_the_hosts_sliders(engine, monkeypatch, named):
+    """In a page that has the host's steps slider, a change of it draws the plot anew. SD.Next names no tab."""
     import gradio as gr
 
     script = script_of(engine)
+    if not named:
+        monkeypatch.setattr(script, "tabname", None)
     with gr.Blocks() as page:
         steps = gr.Slider(1, 150, value=4, step=1)
         script.after_component(steps, elem_id="txt2img_steps")
         script.ui(False)
         script.after_component(gr.Gallery(), elem_id="txt2img_gallery")
     assert any(getattr(steps, "_id", None) in [t[0] for t in fn.targets] for fn in page.fns.values())
+
+
+def test_a_list_that_gives_places_is_saved_by_name():
+    """As SD.Next's of samplers does."""
+    import gradio as gr
+
+    named = panel_presets._named
+    places = gr.Dropdown(["Default", "Euler"], type="index")
+    assert named(places, 1) == "Euler" and named(places, None) is None
+    assert named(gr.Dropdown(["Default", "Euler"]), "Euler") == "Euler" and named(gr.Slider(1, 50), 7) == 7

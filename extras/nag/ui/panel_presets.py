@@ -76,7 +76,7 @@ class Presets:
             return [text + more, *rest, *updates]
 
         def saved(name: str, chosen: str, *values: Any) -> list[Any]:
-            told = dict(zip(hints, values[len(ours) :], strict=True))
+            told = {hint: _named(hints[hint], value) for hint, value in zip(hints, values[len(ours) :], strict=True)}
             return self.saved(name, chosen, values[: len(ours)], told)
 
         self.apply_all.click(fn=applied, inputs=[self.chosen], outputs=[self.note, *every, *theirs], **QUIET)
@@ -181,6 +181,14 @@ def _age(number: int) -> str:
 
 def _failed(error: OSError) -> str:
     return note("The file could not be written:", Value(str(error)), kind="error")
+
+
+def _named(component: Any, value: Any) -> Any:
+    """What is chosen; a list of SD.Next's gives its place."""
+    if getattr(component, "type", None) != "index" or not isinstance(value, int):
+        return value
+    choice = component.choices[value]
+    return choice[-1] if isinstance(choice, (tuple, list)) else choice
 
 
 def _can_be(component: Any, value: Any) -> bool:
