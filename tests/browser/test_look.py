@@ -90,6 +90,15 @@ def test_a_narrow_window_scrolls_down_only(opened, width):
     assert page.evaluate(clipped) == []
 
 
+def test_in_a_narrow_window_the_picture_comes_into_sight(opened):
+    page = opened(420, 800)
+    page.evaluate("window.scrollTo(0, 0)")
+    generate(page)
+    in_sight = """() => { const at = document.querySelector('#txt2img_gallery').getBoundingClientRect();
+        return at.top >= -1 && at.top < 400; }"""
+    page.wait_for_function(in_sight)
+
+
 def test_one_screen_without_scrolling(opened):
     page = opened(1280, 800)
     seen = ("#txt2img_prompt textarea", "#txt2img_generate", f"{PANEL}_negative textarea", "#txt2img_gallery")

@@ -85,6 +85,15 @@ function updateInput(target) {
         for (const place of document.querySelectorAll(".studio-report, .studio-message")) place.setAttribute("aria-live", "polite");
     });
 
+    // In a narrow window the pictures are far below the button: they come into sight when they are there.
+    uiAfterUpdateCallbacks.push(() => {
+        for (const report of document.querySelectorAll(".studio-report .report:not([data-met])")) {
+            report.dataset.met = "1";
+            const results = report.closest(".studio-results");
+            if (results && results.getBoundingClientRect().top > 0.75 * window.innerHeight) results.scrollIntoView();
+        }
+    });
+
     // Gradio names the place of a picture that is not there yet, but not what it is.
     uiAfterUpdateCallbacks.push(() => {
         document.querySelectorAll(".empty[aria-label]:not([role])").forEach((place) => place.setAttribute("role", "img"));
