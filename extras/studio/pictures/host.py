@@ -95,4 +95,4 @@ def _frame(page: Any) -> dict[str, float]:
     top = max(min(box["y"] for box in boxes) - EDGE, 0)
     right = min(max(box["x"] + box["width"] for box in boxes) + EDGE, WIDTH)
     panel = boxes[FRAMED.index(f"{PANEL}_enabled")]
-    return {"x": left, "y": top, "width": right - left, "height": panel["y"] + panel["height"] + EDGE - top}
+    return {"x": left, "y": top, "width": right - left, "height": panel["y"] + panel["height"] + 2 - top}
