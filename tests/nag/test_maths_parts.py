@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from extras.nag import maths
 from extras.nag.maths import Effect, normalized_guidance
@@ -201,6 +202,55 @@ def test_pieces_of_a_strength(z, monkeypatch, shape):
     assert torch.equal(normalized_guidance(*z, 5, 2.5, 0.6, strength), whole) and len(calls) == 3
 
 
+TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("wanted", TYPES, ids=str)
+@pytest.mark.parametrize("given", TYPES, ids=str)
+@pytest.mark.parametrize("shape", [(2, 6, 8), (6, 8), (1, 1, 8)], ids=str)
+def test_pieces_in_every_type(z, monkeypatch, wanted, given, shape):
+    pos = z[0].to(wanted)
+    neg = z[1].flatten()[: math.prod(shape)].view(shape).to(given)
+    whole = normalized_guidance(pos, neg, 5, 2.5, 0.6)
+    calls = in_pieces(monkeypatch, 40)
+    assert torch.equal(normalized_guidance(pos, neg, 5, 2.5, 0.6), whole) and len(calls) == 3
+    exact = worked_out(pos.double(), neg.double(), 5, 2.5, 0.6)
+    assert torch.allclose(whole.double(), exact, rtol=2 * torch.finfo(wanted).eps, atol=4 * torch.finfo(wanted).eps)
+
+
+class Made(TorchDispatchMode):
+    """Which operators make memory of at least ``size`` numbers, and how often numbers are only copied."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.copies, self.names, self.known = size, 0, [], set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **kwargs or {})
+        name = func.overloadpacket.__name__
+        self.copies += name == "copy_" and args[0].numel() >= self.size
+        for tensor in (*args, *(kwargs or {}).values()):
+            if isinstance(tensor, torch.Tensor):
+                self.known.add(tensor.untyped_storage().data_ptr())
+        if isinstance(out, torch.Tensor) and out.numel() >= self.size:
+            if out.untyped_storage().data_ptr() not in self.known:
+                self.names.append(name)
+            self.known.add(out.untyped_storage().data_ptr())
+        return out
+
+
+@pytest.mark.parametrize(("dtype", "copies"), [(torch.float32, 0), (torch.bfloat16, 3), (torch.float16, 3)], ids=str)
+def test_pieces_work_in_the_same_memory_and_copy_only_to_change_the_type(dtype, copies, monkeypatch):
+    """Per piece: both widened and the result narrowed, or nothing."""
+    pos, neg = (torch.rand(4, 64, generator=torch.Generator().manual_seed(i)).to(dtype) for i in (1, 2))
+    into = torch.empty_like(pos)
+    in_pieces(monkeypatch, 64)
+    with Made(64) as made:
+        normalized_guidance(pos, neg, 5, 2.5, 0.6, into=into)
+    assert made.names == ["new_empty"]
+    assert made.copies == 4 * copies
+
+
 def test_a_single_token_is_one_piece(monkeypatch):
     calls = in_pieces(monkeypatch, 1)
     pos, neg = torch.tensor([3.0, -1.0]), torch.tensor([1.0, 1.0])
@@ -222,8 +272,9 @@ def test_types_are_widened_by_the_wider_of_both(z):
     assert out.dtype == torch.float32
     exact = worked_out(pos.double(), neg.double(), 5, 2.5, 0.6)
     assert torch.equal(out, exact.float()) or (out - exact).abs().max() < 1e-6
-    _, moved, size = maths.rule(pos, neg.double(), 4.0, 2.5, 0.6, None)
-    assert moved.dtype == size.dtype == torch.float64
+    for one, other in ((pos, neg.double()), (pos.double(), neg)):
+        _, moved, size = maths.rule(one, other, 4.0, 2.5, 0.6, None)
+        assert moved.dtype == size.dtype == torch.float64
 
 
 # -- what these machines do not have ---
