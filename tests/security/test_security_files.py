@@ -156,6 +156,7 @@ def test_nothing_here_can_unpickle_or_run_text():
 SPEAKS = {  # who may open a connection: to whom
     "extras/lab/engines/webui.py": "urllib",  # the WebUI that --url names
     "extras/nag/ui/http_api.py": "httpx",  # the same process, by ASGITransport
+    "extras/studio/pictures/host.py": "urllib",  # the WebUI that --host names
     "extras/studio/server.py": "socket",  # listens
     "extras/studio/guard.py": "safehttpx",  # is switched off there
     "extras/studio/soak/talk.py": "http",  # its own Studio, on 127.0.0.1
