@@ -12,7 +12,7 @@ for folder in ("tests/studio", "tests/scripts", "tests/host", "tests/host/fault_
     sys.path.append(str(ROOT / folder))  # makers of checkpoints, readers of pictures, random jobs, the injector
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def drawn_where_it_is_traced():
     """Faults come by tracing the thread that asks: pictures are drawn there."""
     from extras.studio import worker
