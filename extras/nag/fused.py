@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .maths import rule
+from .maths import rule, wide_type
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -93,7 +93,7 @@ def _compiled() -> Callable[..., _Sums]:
 def _into(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> _Sums:
     if not torch.compiler.is_compiling():
         _note_plain()
-    wide = torch.float64 if torch.float64 in (z_pos.dtype, z_neg.dtype) else torch.float32
+    wide = wide_type(z_pos, z_neg)
     return rule(z_pos, z_neg, push, tau.to(wide), alpha.to(wide), into)[1:]
 
 

@@ -93,7 +93,7 @@ def rule(
     of normalized_guidance(), ``push`` is strength * (scale - 1); ``tau`` and ``alpha`` may be tensors without
     dimensions. ``into``: where out goes; ``spare``: three wide tensors shaped like z_pos to work in, instead of new
     ones (both without gradients)."""
-    wide = _wide(z_pos, z_neg)
+    wide = wide_type(z_pos, z_neg)
     first, second, third = spare
     positive = _widened(z_pos, wide, first)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
@@ -133,7 +133,7 @@ def _in_pieces(
         own = isinstance(x, Tensor) and x.dim() > 1 and x.shape[-2] == tokens
         return x[..., first : first + each, :] if own else x
 
-    spare = z_pos.new_empty((3, *piece(z_pos, 0).shape), dtype=_wide(z_pos, z_neg))
+    spare = z_pos.new_empty((3, *piece(z_pos, 0).shape), dtype=wide_type(z_pos, z_neg))
     sums = []
     for first in range(0, tokens, each):
         pos, neg, strength = (piece(x, first) for x in (z_pos, z_neg, push))
@@ -143,7 +143,8 @@ def _in_pieces(
     return moved, size
 
 
-def _wide(*tensors: Tensor) -> torch.dtype:
+def wide_type(*tensors: Tensor) -> torch.dtype:
+    """What the rule computes in."""
     return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
 
 
