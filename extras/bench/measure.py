@@ -106,7 +106,7 @@ def _abouts(every: dict[str, Arm], untouched: Tensor) -> dict[str, Record]:
         arm.ready()
         counts = None
         try:
-            if name == FUSED:  # what counts keeps torch from running compiled code, from then on
+            if name == FUSED:  # while operators are counted torch runs no compiled code
                 outputs[name] = arm.step()
             else:
                 counts = counting.counted(lambda arm=arm, name=name: outputs.update({name: arm.step()}))

@@ -18,7 +18,10 @@ from .maths import rule, wide_type
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
 _CLOSE_WIDE = 2e-5
 
-UNUSED = "the fused kernel was not used: something that watches torch's operations keeps it from running compiled code"
+UNUSED = (
+    "the fused kernel was not used: torch ran the rule as it is written "
+    "(something watches its operations, or it has compiled the rule too often)"
+)
 
 _Sums = tuple[Tensor, Tensor]
 _kernel: Callable[..., _Sums] | None = None  # one for all runs: compiling takes seconds
@@ -48,6 +51,9 @@ class FusedRule:
         if not _refused:
             try:
                 if torch.compiler.is_compiling():  # the host compiles the whole model, this hook with it
+                    return None
+                if _watched():
+                    self.note = UNUSED
                     return None
                 sums = _compiled()(*self._as_tensors(z_pos, z_neg, push, tau, alpha, into))
                 if kind not in _sound:
@@ -80,6 +86,11 @@ class FusedRule:
         if (device, numbers) not in self._numbers:
             self._numbers[device, numbers] = torch.tensor(numbers, dtype=torch.float64).to(device, non_blocking=True)
         return self._numbers[device, numbers].unbind()
+
+
+def _watched() -> bool:
+    """Whether a dispatch mode is on. A function first called under one is never compiled in this process afterwards."""
+    return bool(getattr(torch._C, "_len_torch_dispatch_stack", int)())
 
 
 def _compiled() -> Callable[..., _Sums]:

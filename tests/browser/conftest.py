@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from extras.studio.pictures.browser import ready
+
 ROOT = Path(__file__).resolve().parents[2]
 START = "import sys; from extras.studio.commands.web import main; sys.exit(main(sys.argv[1:]))"
 READY_SECONDS = 240
@@ -66,7 +68,7 @@ def page(browser, studio):
     opened.on("request", lambda r: None if r.url.startswith((studio.url, "data:", "blob:")) else foreign.append(r.url))
     opened.on("pageerror", lambda error: broken.append(str(error)))
     opened.goto(studio.url)
-    opened.wait_for_selector("#txt2img_generate")
+    ready(opened)
     yield opened
     context.close()
     assert not foreign, f"the page asked other machines: {foreign}"

@@ -7,6 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from test_story import PANEL, STUDENT, box, generate, number, pixels, shown
 
+from extras.studio.pictures.browser import ready
+
 pytestmark = pytest.mark.skipif(not STUDENT.is_file(), reason="the small student is not there yet")
 
 
@@ -20,8 +22,7 @@ def opened(browser, studio):
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
         page.goto(studio.url)
-        page.wait_for_selector("#txt2img_generate")
-        page.wait_for_selector(f"{PANEL}_plot svg")
+        ready(page)
         return page
 
     yield open_page

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from extras.doodle import detect
+from extras.studio.pictures.browser import ready
 
 STUDENT = Path(__file__).resolve().parents[2] / "models" / "doodle-student.safetensors"
 pytestmark = pytest.mark.skipif(
@@ -98,7 +99,7 @@ def test_a_picture_brings_its_settings_back(page, tmp_path: Path):
                                       .first.get_attribute("src")).body())  # fmt: skip
 
     page.reload()
-    page.wait_for_selector("#txt2img_generate")
+    ready(page)
     box(page, "txt2img_prompt").fill("something else")
     page.get_by_role("tab", name="PNG Info").click()
     page.locator("#pnginfo_image input[type=file]").set_input_files(str(file))
@@ -167,7 +168,7 @@ def test_dark_and_light_differ(browser, studio, tmp_path: Path):
         context = browser.new_context(color_scheme=scheme, viewport={"width": 1360, "height": 900})
         page = context.new_page()
         page.goto(studio.url)
-        page.wait_for_selector("#txt2img_generate")
+        ready(page)
         colours.append(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
         page.screenshot(path=str(tmp_path / f"{scheme}.png"))
         context.close()

@@ -134,6 +134,8 @@ def test_where_torch_does_not_run_it_the_report_says_so(compiler, fresh, monkeyp
         watched, other, _ = guided(monkeypatch, fused=True)
     torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
     assert other.calls == report.calls and other.warnings == [fused.UNUSED]
+    _, third, used = guided(monkeypatch, fused=True)
+    assert all(used) and not third.warnings, "who watched once has not spoiled it for what comes after"
 
 
 def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monkeypatch):

@@ -8,6 +8,8 @@ import os
 import pytest
 from PIL import Image, PngImagePlugin
 
+from extras.studio.pictures.browser import ready
+
 STARTED = "window.hits = []; window.hit = mark => window.hits.push(mark);"
 
 
@@ -42,8 +44,7 @@ def page(browser, marked):
     opened.set_default_timeout(60_000)
     opened.add_init_script(STARTED)
     opened.goto(f"http://127.0.0.1:{marked.port}")
-    opened.wait_for_selector("#txt2img_generate")
-    opened.wait_for_selector("#nag_time_txt2img_plot svg")  # drawn once the page is alive: a click before is lost
+    ready(opened)
     yield opened
     opened.wait_for_timeout(300)  # time for a picture that is not there to fail
     hits, marked_up = opened.evaluate("[window.hits, document.querySelectorAll('[onerror]').length]")

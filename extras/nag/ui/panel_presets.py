@@ -132,7 +132,7 @@ class Presets:
         except OSError as error:
             return [_failed(error), *keep]
         Presets.changes += 1
-        return [note("Saved:", Value(name)), *self.renewed(name), gr.update(value="")]
+        return [note("Saved:", Value(name)), *_listed(value=name), gr.update(value="")]
 
     def deleted(self, name: str | None) -> list[Any]:
         """[message, the renewed list, its age]."""
@@ -146,12 +146,11 @@ class Presets:
         except OSError as error:
             return [_failed(error), *keep]
         Presets.changes += 1
-        return [note("Deleted; a copy is kept in", Value(kept.name)), *self.renewed(NONE)]
+        return [note("Deleted; a copy is kept in", Value(kept.name)), *_listed(value=NONE)]
 
     def renewed(self, name: str | None) -> list[Any]:
-        """[the list as it is now, its age]."""
-        names = list_presets()
-        return [gr.update(choices=[NONE, *names], value=name if name in names else NONE), _age(Presets.changes)]
+        """[the list as it is now, its age]. What is chosen stays: it may be another by the time this arrives."""
+        return _listed() if name in (NONE, *list_presets()) else _listed(value=NONE)
 
     def _list(self) -> list[Any]:
         return [self.chosen, self.age]
@@ -173,6 +172,11 @@ def _update(field: str, values: Mapping[str, Any]) -> Any:
     if field in EDGES:
         return gr.update(value=values[field], maximum=MAX_SIGMA if values["unit"] == "sigma" else 1.0)
     return gr.update(value=values[field])
+
+
+def _listed(**more: Any) -> list[Any]:
+    """[the list of presets as it is now, its age]."""
+    return [gr.update(choices=[NONE, *list_presets()], **more), _age(Presets.changes)]
 
 
 def _age(number: int) -> str:

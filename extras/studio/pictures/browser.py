@@ -67,11 +67,17 @@ def shown(url: str, width: int, height: int) -> Iterator[Any]:
         browser.close()
 
 
+def ready(page: Any) -> None:
+    """Wait until the Studio's page takes a click: drawn, alive, and no longer under Gradio's own "Loading..."."""
+    page.wait_for_selector("#txt2img_generate")
+    page.wait_for_selector("#nag_time_txt2img_plot svg")
+    page.wait_for_selector(".gradio-container .main > [data-testid=status-tracker]", state="hidden")
+
+
 @contextmanager
 def opened(width: int, height: int) -> Iterator[Any]:
     """The page of a Studio of its own, ready to be clicked."""
     with studio() as url, shown(url, width, height) as page:
-        page.wait_for_selector("#txt2img_generate")
-        page.wait_for_selector("#nag_time_txt2img_plot svg")
+        ready(page)
         page.wait_for_timeout(2500)  # what the page's scripts put into place
         yield page
