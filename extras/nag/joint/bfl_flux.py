@@ -25,6 +25,7 @@ class BflBlock:
     """What double and single blocks share."""
 
     at_input = True
+    image_name, text_first = "img", True
 
     def __init__(self, name: str, notation: str, alias: str, block: Any, norm: Any):
         self.name, self.notation, self.alias = name, notation, alias

@@ -63,7 +63,8 @@ class JointBlock(Protocol):
     ``captures``: (module, reader) pairs; a reader takes the arguments and the output of the module's forward and
     returns what it tells of "q", "k", "v" of the image. ``target``: the module at which z_pos is seen and
     replaced: its first argument (``at_input``) or its output. ``call``, everywhere: the arguments of the
-    block's own forward, by name, with "text_tokens": how many tokens the prompt has in it.
+    block's own forward, by name, with "text_tokens": how many tokens the prompt has in it. ``image_name``: of the
+    image's tokens among them, where the block has two streams; ``text_first``: the order in its attention.
     """
 
     name: str
@@ -75,6 +76,8 @@ class JointBlock(Protocol):
     width: int
     last: bool
     at_input: bool
+    image_name: str
+    text_first: bool
     arguments: tuple[str, ...]  # names of its forward's positional arguments
 
     @property

@@ -31,6 +31,7 @@ class FluxBlock:
     """What double and single blocks share: attention with q/k norm and rotary embedding."""
 
     arguments: tuple[str, ...] = ("hidden_states", "encoder_hidden_states", "temb", "image_rotary_emb")
+    image_name, text_first = "hidden_states", True
 
     def __init__(self, name: str, notation: str, alias: str, block: Any):
         self.name, self.notation, self.alias, self.block, self.last = name, notation, alias, block, False

@@ -22,6 +22,7 @@ class SD3Block:
     """transformer_blocks.N."""
 
     at_input = True
+    image_name, text_first = "hidden_states", False
     arguments = ("hidden_states", "encoder_hidden_states", "temb")
 
     def __init__(self, number: int, block: Any):

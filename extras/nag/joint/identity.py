@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..branches.identity import mixed
 from .blocks import JointBlock, as_index
+from .shared import ImagePart
 from .taps import JointState, Negative
 
 
@@ -24,8 +25,17 @@ class IdentitySource:
         prompt = next(state.arguments[n] for n in ("encoder_hidden_states", "context") if n in state.arguments)
         state.text_tokens = int(prompt.shape[1])
 
+    def shares(self, block: JointBlock, call: dict[str, Any]) -> bool:
+        """No second attention is asked for."""
+        return False
+
     def features(
-        self, block: JointBlock, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any]
+        self,
+        block: JointBlock,
+        z: Tensor,
+        captured: dict[str, Tensor],
+        call: dict[str, Any],
+        shared: ImagePart | None = None,
     ) -> list[Negative]:
         """The image's values, mixed with its z_pos where the identity is soft."""
         rows = as_index(self._rows, z.device)

@@ -22,6 +22,7 @@ class MMDiTBlock:
     """joint_blocks.N."""
 
     at_input = True
+    image_name, text_first = "x", True
     arguments = ("context", "x", "c")
 
     def __init__(self, number: int, block: Any):

@@ -3,6 +3,7 @@ is made of it, and the guided features take the place of z_pos."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from ..adaptive import Adaptive
 from ..layers import Layer
 from ..maths import Effect, normalized_guidance
 from ..part import PartState
-from ..taps import marked
+from ..taps import marked, unwrap
 from .blocks import JointBlock, Reader, as_index
+from .shared import ImagePart, Sharing
 
 
 class Source(Protocol):
@@ -25,10 +27,19 @@ class Source(Protocol):
         """The first block of a forward is about to run."""
         ...
 
+    def shares(self, block: JointBlock, call: dict[str, Any]) -> bool:
+        """Whether features() can use an ImagePart of this block."""
+        ...
+
     def features(
-        self, block: JointBlock, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any]
+        self,
+        block: JointBlock,
+        z: Tensor,
+        captured: dict[str, Tensor],
+        call: dict[str, Any],
+        shared: ImagePart | None = None,
     ) -> list[Negative]:
-        """The negatives of the call's rows."""
+        """The negatives of the call's rows. ``shared``: the image's attention to itself, where it is known."""
         ...
 
 
@@ -80,6 +91,8 @@ class JointTap:
         self._captured: dict[str, Tensor] = {}
         self._call: dict[str, Any] = {}
         self._handles: list[RemovableHandle] = []
+        self._forward: Callable[..., Any] | None = None
+        self._sharing: Sharing | None = None
 
     def install(self) -> None:
         """Put the hooks in place; once is enough."""
@@ -94,6 +107,7 @@ class JointTap:
             self._handles.append(target.register_forward_pre_hook(self._before_target))
         else:
             self._handles.append(target.register_forward_hook(self._after_target))
+        self._forward = owner.forward = self._taken_apart(owner.forward)
 
     def remove(self) -> None:
         """Take the hooks away; harmless when there are none."""
@@ -101,7 +115,11 @@ class JointTap:
             handle.remove()
         self._handles = []
         self._captured.clear()
-        self._call = {}
+        self._call, self._sharing = {}, None
+        owner: nn.Module = self.block.block
+        if self._forward is not None and vars(owner).get("forward") is self._forward:
+            unwrap(owner)
+        self._forward = None
 
     # -- hooks ---
 
@@ -121,6 +139,28 @@ class JointTap:
             return
         named = dict(zip(self.block.arguments, args, strict=False))
         self._call = {**named, **kwargs, "text_tokens": state.text_tokens}
+
+    def _taken_apart(self, own: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(own)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            self._sharing = self._share()
+            if self._sharing is None:
+                return own(*args, **kwargs)
+            with self._sharing:
+                return own(*args, **kwargs)
+
+        return marked(forward)
+
+    def _share(self) -> Sharing | None:
+        """What takes the attention of this call apart, if that is of use."""
+        state, block, call = self.state, self.block, self._call
+        acts = bool(call) and state.active and state.scale != 1 and state.alpha > 0
+        if not acts or not state.source.shares(block, call):
+            return None
+        entering = block.image_in(call)
+        image = call[block.image_name] if entering is None else entering
+        rows = [row for row, _ in state.rows]
+        return Sharing(rows, block.heads, state.text_tokens, image.shape[1], block.text_first)
 
     def _capture(self, reader: Reader) -> Callable[..., None]:
         def capture(module: nn.Module, args: Any, output: Any) -> None:
@@ -143,8 +183,10 @@ class JointTap:
 
     def _guide(self, z: Tensor) -> Tensor | None:
         """The features with the guided ones in their place; None leaves them."""
-        call, captured = self._call, self._captured
-        self._call, self._captured = {}, {}
+        call, captured, sharing = self._call, self._captured, self._sharing
+        self._call, self._captured, self._sharing = {}, {}, None
+        if sharing is not None:
+            sharing.over = True
         if not self.state.active or not call:
             return None
         JointTap.busy = True
@@ -154,7 +196,7 @@ class JointTap:
                 if self.layer is not None:
                     self.state.miss(self.layer)
                 return None
-            return self._guided(z, captured, call)
+            return self._guided(z, captured, call, None if sharing is None else sharing.part)
         except Exception as error:
             self._failed(error)
             return None
@@ -166,12 +208,14 @@ class JointTap:
             raise error
         self.state.error = error  # the user's picture goes on without us; the run tells
 
-    def _guided(self, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any]) -> Tensor | None:
+    def _guided(
+        self, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any], shared: ImagePart | None
+    ) -> Tensor | None:
         state, layer = self.state, self.layer
         first, end = self.block.image(z, call)
         width = self.block.width  # where attention and feed-forward are one tensor, attention comes first
         out, effect = z, Effect()
-        for negative in state.source.features(self.block, z, captured, call):
+        for negative in state.source.features(self.block, z, captured, call, shared):
             where = as_index(negative.rows, z.device)
             z_pos = goes_on = z[where, first:end, :width]
             if layer is not None:

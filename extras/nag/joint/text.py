@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from .blocks import JointBlock, TextStream, as_index
 from .find import Transformer
+from .shared import ImagePart
 from .taps import JointState, Negative
 
 
@@ -51,14 +52,29 @@ class TextSource:
             self._streams.append(family.stream(model, state.arguments, rows, text, pooled))
         state.text_tokens = self._streams[0].text_tokens
 
+    def shares(self, block: JointBlock, call: dict[str, Any]) -> bool:
+        """Whether the negatives meet the very image of the prompt in this block, and no mask hides any of them."""
+        apart = self.own_image and block.image_in(call) is not None
+        return not apart and all(stream.mask is None for stream in self._streams)
+
     def features(
-        self, block: JointBlock, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any]
+        self,
+        block: JointBlock,
+        z: Tensor,
+        captured: dict[str, Tensor],
+        call: dict[str, Any],
+        shared: ImagePart | None = None,
     ) -> list[Negative]:
         """z_neg of the image's tokens; the negative's text is one block further afterwards."""
-        return [self._advance(stream, block, captured, call) for stream in self._streams]
+        return [self._advance(stream, block, captured, call, shared) for stream in self._streams]
 
     def _advance(
-        self, stream: TextStream, block: JointBlock, captured: dict[str, Tensor], call: dict[str, Any]
+        self,
+        stream: TextStream,
+        block: JointBlock,
+        captured: dict[str, Tensor],
+        call: dict[str, Any],
+        shared: ImagePart | None,
     ) -> Negative:
         rows = as_index(stream.rows, captured["v"].device)
         if self.own_image and stream.image is None:
@@ -74,6 +90,11 @@ class TextSource:
                     stream.tokens = block.close(stream, torch.cat([z[:, :length], goes_on], dim=1), own)
 
             return Negative(stream.rows, z[:, length:], finish)
+        if shared is not None:
+            part = shared.of(stream.rows)
+            if not block.last:
+                stream.tokens = block.close(stream, _whole(part.asked_by(own.q, own.k, own.v)), own)
+            return Negative(stream.rows, _whole(part.beside(own.k, own.v)))
         q, k, v = block.image_heads(captured, rows, call)
         asking = q if block.last else torch.cat([own.q, q], dim=2)
         z = _attend(asking, torch.cat([own.k, k], dim=2), torch.cat([own.v, v], dim=2), stream.mask)
@@ -96,4 +117,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, text_mask: Tensor | None) -> Tensor
         mask = every[:, None, None, :]
         if every.dtype != torch.bool:
             mask = (mask * every[:, None, -q.shape[2] :, None]).to(q.dtype)
-    return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2).to(q.dtype)
+    return _whole(scaled_dot_product_attention(q, k, v, attn_mask=mask)).to(q.dtype)
+
+
+def _whole(z: Tensor) -> Tensor:
+    """(rows, heads, tokens, head size) -> (rows, tokens, width)."""
+    return z.transpose(1, 2).flatten(2)

@@ -1,0 +1,162 @@
+"""What the image's tokens give each other in joint attention, computed once for both texts.
+
+Attention over two sets of keys is a mean of the attentions over either, weighted by their sums of exponentials; that is
+how FlashAttention (arXiv 2205.14135, section 3.1) puts its blocks together. The image's queries meet the image's keys
+beside the prompt, and the same once more beside the negative. So in a guided block their attention is computed in two
+parts, over the prompt's keys and over the image's, and the negative needs but a third part, over its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+from .blocks import as_index
+
+# How far the parts put together may be from the whole, relative to the largest feature, when a kind is first met.
+_CLOSE = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
+_CLOSE_WIDE = 2e-5
+_QUERIES = 16  # that are compared
+
+_sound: set[tuple[str, torch.dtype, int]] = set()  # kinds (device, type, head size) that were compared
+_refused: set[tuple[str, torch.dtype, int]] = set()  # kinds for which torch has no such kernel, or a wrong one
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """Of some rows of a call. ``q``, ``k``, ``v``: of the image's tokens, as they meet: (rows, heads, tokens, size).
+    ``features``: their attention to each other, the same shape; ``sums``: the logarithms of its sums of exponentials,
+    (rows, heads, tokens)."""
+
+    rows: tuple[int, ...]
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    features: Tensor
+    sums: Tensor
+
+    def of(self, rows: Sequence[int]) -> ImagePart:
+        """The same of these of its rows."""
+        if tuple(rows) == self.rows:
+            return self
+        where = as_index([self.rows.index(row) for row in rows], self.q.device)
+        return ImagePart(tuple(rows), *(x[where] for x in (self.q, self.k, self.v, self.features, self.sums)))
+
+    def beside(self, k: Tensor, v: Tensor, into: Tensor | None = None) -> Tensor:
+        """The image's features where a text's keys and values (rows, heads, text tokens, size) stand beside it."""
+        return _merged(self.features, self.sums, *_with_sums(self.q, _as(k, self.k), _as(v, self.v)), into)
+
+    def asked_by(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The features of a text's tokens beside the image: (rows, heads, text tokens, size)."""
+        q, k, v = _as(q, self.q), _as(k, self.k), _as(v, self.v)
+        return _merged(*_with_sums(q, self.k, self.v), *_with_sums(q, k, v))
+
+
+class Sharing(TorchFunctionMode):
+    """While a block runs: takes its joint attention apart. ``part``: what was found, None where the host attends in
+    another way, or torch has no kernel that tells the sums.
+
+    ``rows``: those that are guided, the others are left to the host's own call. ``text``, ``image``: numbers of tokens;
+    ``text_first``: their order in the attention.
+    """
+
+    def __init__(self, rows: Sequence[int], heads: int, text: int, image: int, text_first: bool):
+        super().__init__()
+        self.rows, self.heads = tuple(sorted(rows)), heads
+        self.tokens = text + image
+        self.text = slice(0, text) if text_first else slice(image, self.tokens)
+        self.image = slice(text, self.tokens) if text_first else slice(0, image)
+        self.part: ImagePart | None = None
+        self.over = False  # what comes now is ours
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is scaled_dot_product_attention and self.part is None and not self.over:
+            heads = self._plain(args, kwargs)
+            if heads is not None:
+                whole = self._in_parts(*heads)
+                if whole is not None:
+                    return whole
+        return func(*args, **kwargs)
+
+    def _plain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor] | None:
+        """q, k, v where this is the block's joint attention and nothing but softmax."""
+        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        q, k, v = (given.pop(name, None) for name in names[:3])
+        if not all(isinstance(x, Tensor) and x.dim() == 4 for x in (q, k, v)):
+            return None
+        scale = given.pop("scale", None)
+        if any(isinstance(x, Tensor) or x for x in given.values()) or scale not in (None, 1 / math.sqrt(q.shape[-1])):
+            return None
+        alike = q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
+        fits = q.shape[1:3] == (self.heads, self.tokens) and q.shape[0] > self.rows[-1]
+        kind = (q.device.type, q.dtype, q.shape[3])
+        if not alike or not fits or kind in _refused or (torch.is_grad_enabled() and q.requires_grad):
+            return None
+        return q, k, v
+
+    def _in_parts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+        """The host's result, and with it ``part``."""
+        kind = (q.device.type, q.dtype, q.shape[3])
+        try:
+            rows = as_index(self.rows, q.device)
+            every_k, every_v = k[rows], v[rows]
+            out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
+            others = [row for row in range(len(q)) if row not in self.rows]
+            if others:
+                out[others] = scaled_dot_product_attention(q[others], k[others], v[others])
+            image_q, image_k, image_v = (x[:, :, self.image] for x in (q[rows], every_k, every_v))
+            part = ImagePart(self.rows, image_q, image_k, image_v, *_with_sums(image_q, image_k, image_v))
+            ours = out[rows, :, self.image] if isinstance(rows, slice) else None
+            guided = part.beside(every_k[:, :, self.text], every_v[:, :, self.text], ours)
+            if ours is None:
+                out[rows, :, self.image] = guided
+            out[rows, :, self.text] = scaled_dot_product_attention(q[rows][:, :, self.text], every_k, every_v)
+            if kind not in _sound:
+                _compare(guided, part, every_k, every_v)
+                _sound.add(kind)
+            self.part = part
+            return out
+        except Exception:  # whatever a kernel may say: the host's own call does
+            _refused.add(kind)
+            return None
+
+
+def _with_sums(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention, and the logarithm of each query's sum of exponentials (rows, heads, queries): what torch's kernels
+    keep for a backward pass."""
+    ops: Any = torch.ops.aten
+    if q.device.type == "cpu":
+        features, sums = ops._scaled_dot_product_flash_attention_for_cpu(q, k, v)[:2]
+    elif q.dtype in (torch.float16, torch.bfloat16):
+        features, sums = ops._scaled_dot_product_flash_attention(q, k, v)[:2]
+    else:
+        features, sums = ops._scaled_dot_product_efficient_attention(q, k, v, None, True)[:2]
+    return features, sums[..., : q.shape[2]]
+
+
+def _merged(one: Tensor, sums: Tensor, other: Tensor, other_sums: Tensor, into: Tensor | None = None) -> Tensor:
+    """The attention over both sets of keys, of the attentions over either."""
+    share = torch.sigmoid(other_sums - sums).unsqueeze(-1).to(one.dtype)
+    return torch.lerp(one, other, share) if into is None else torch.lerp(one, other, share, out=into)
+
+
+def _as(x: Tensor, like: Tensor) -> Tensor:
+    return x.to(like.dtype)
+
+
+def _compare(found: Tensor, part: ImagePart, k: Tensor, v: Tensor) -> None:
+    expected = scaled_dot_product_attention(part.q[:, :, :_QUERIES], k, v).float()
+    off = float((found[:, :, :_QUERIES].float() - expected).abs().max())
+    if not off <= _CLOSE.get(found.dtype, _CLOSE_WIDE) * max(float(expected.abs().max()), 1e-30):
+        raise ArithmeticError(f"{off:.3g} off")
