@@ -20,10 +20,12 @@ from torch.overrides import TorchFunctionMode
 
 from .blocks import as_index
 
-# How far the parts put together may be from the whole, relative to the largest feature, when a kind is first met.
-_CLOSE = {torch.float16: 4e-3, torch.bfloat16: 3e-2}
+# When a kind is first met, some queries are compared: how far features of the parts put together may be from those of
+# the whole, relative to the largest, and sums from those written out.
+_QUERIES = 16
+_CLOSE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
 _CLOSE_WIDE = 2e-5
-_QUERIES = 16  # that are compared
+_CLOSE_SUMS = 1e-2
 
 _sound: set[tuple[str, torch.dtype, int]] = set()  # kinds (device, type, head size) that were compared
 _refused: set[tuple[str, torch.dtype, int]] = set()  # kinds for which torch has no such kernel, or a wrong one
@@ -101,7 +103,8 @@ class Sharing(TorchFunctionMode):
         alike = q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
         fits = q.shape[1:3] == (self.heads, self.tokens) and q.shape[0] > self.rows[-1]
         kind = (q.device.type, q.dtype, q.shape[3])
-        if not alike or not fits or kind in _refused or (torch.is_grad_enabled() and q.requires_grad):
+        learns = torch.is_grad_enabled() and q.requires_grad
+        if not alike or not fits or kind in _refused or learns or _casts(q.device.type):
             return None
         return q, k, v
 
@@ -132,6 +135,14 @@ class Sharing(TorchFunctionMode):
             return None
 
 
+def _casts(device: str) -> bool:
+    """Whether torch itself changes types before its attention."""
+    try:
+        return torch.is_autocast_enabled(device)
+    except TypeError:  # torch before 2.4
+        return torch.is_autocast_enabled()
+
+
 def _with_sums(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Attention, and the logarithm of each query's sum of exponentials (rows, heads, queries): what torch's kernels
     keep for a backward pass."""
@@ -156,7 +167,11 @@ def _as(x: Tensor, like: Tensor) -> Tensor:
 
 
 def _compare(found: Tensor, part: ImagePart, k: Tensor, v: Tensor) -> None:
-    expected = scaled_dot_product_attention(part.q[:, :, :_QUERIES], k, v).float()
+    q = part.q[:, :, :_QUERIES]
+    expected = scaled_dot_product_attention(q, k, v).float()
     off = float((found[:, :, :_QUERIES].float() - expected).abs().max())
-    if not off <= _CLOSE.get(found.dtype, _CLOSE_WIDE) * max(float(expected.abs().max()), 1e-30):
-        raise ArithmeticError(f"{off:.3g} off")
+    limit = _CLOSE.get(found.dtype, _CLOSE_WIDE) * max(float(expected.abs().max()), 1e-30)
+    scores = q.float() @ part.k.float().transpose(2, 3) / math.sqrt(q.shape[3])
+    sums_off = float((part.sums[:, :, :_QUERIES].float() - scores.logsumexp(3)).abs().max())
+    if not (off <= limit and sums_off <= _CLOSE_SUMS):
+        raise ArithmeticError(f"features {off:.3g} off, sums {sums_off:.3g}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -56,7 +57,8 @@ class Negative:
 @dataclass(kw_only=True)
 class JointState(PartState):
     """What the taps read at each call. ``rows``: (row, image) pairs of the call in progress; ``arguments``: those of
-    the model's own forward; ``text_tokens``: of the prompt in it. ``fresh``: no block has run yet."""
+    the model's own forward; ``text_tokens``: of the prompt in it. ``fresh``: no block has run yet. ``trusted``: kind of
+    block -> whether what its attention had for the image's values were those."""
 
     source: Source
     scale: float
@@ -66,6 +68,7 @@ class JointState(PartState):
     arguments: dict[str, Any] = field(default_factory=dict)
     text_tokens: int = 0
     fresh: bool = True
+    trusted: dict[type, bool] = field(default_factory=dict)
     lost: bool = False  # a block was out of reach: the negative's text is not known after it
 
     adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
@@ -155,6 +158,7 @@ class JointTap:
         """What takes the attention of this call apart, if that is of use."""
         state, block, call = self.state, self.block, self._call
         acts = bool(call) and state.active and state.scale != 1 and state.alpha > 0
+        acts = acts and state.trusted.get(type(block), True)
         if not acts or not state.source.shares(block, call):
             return None
         entering = block.image_in(call)
@@ -196,12 +200,23 @@ class JointTap:
                 if self.layer is not None:
                     self.state.miss(self.layer)
                 return None
-            return self._guided(z, captured, call, None if sharing is None else sharing.part)
+            shared = None if sharing is None else sharing.part
+            if shared is not None and not self._trusted(shared, captured, call):
+                shared = None
+            return self._guided(z, captured, call, shared)
         except Exception as error:
             self._failed(error)
             return None
         finally:
             JointTap.busy = False
+
+    def _trusted(self, shared: ImagePart, captured: dict[str, Tensor], call: dict[str, Any]) -> bool:
+        """Whether its tokens are the image's: their values are compared once in a run, as that waits for the device."""
+        kind, trusted = type(self.block), self.state.trusted
+        if kind not in trusted:
+            v = self.block.image_heads(captured, as_index(shared.rows, shared.v.device), call)[2]
+            trusted[kind] = v.shape == shared.v.shape and torch.equal(v.to(shared.v), shared.v)
+        return trusted[kind]
 
     def _failed(self, error: Exception) -> None:
         if self.state.strict:
