@@ -125,7 +125,7 @@ class Sharing(TorchFunctionMode):
             if ours is None:
                 out[rows, :, self.image] = guided
             out[rows, :, self.text] = scaled_dot_product_attention(q[rows][:, :, self.text], every_k, every_v)
-            if kind not in _sound:
+            if kind not in _sound and not q.is_meta:
                 _compare(guided, part, every_k, every_v)
                 _sound.add(kind)
             self.part = part
@@ -139,7 +139,7 @@ def _casts(device: str) -> bool:
     """Whether torch itself changes types before its attention."""
     try:
         return torch.is_autocast_enabled(device)
-    except TypeError:  # torch before 2.4
+    except (TypeError, RuntimeError):  # torch before 2.4; a device that knows no autocast
         return torch.is_autocast_enabled()
 
 
