@@ -21,7 +21,7 @@ TIMES = (999.0, 749.0, 499.0, 249.0)
 NUMBERS = {"unet": (3.0, 2.5, 0.5), "flux": (5.0, 2.5, 0.25)}  # published: s, tau, alpha
 CFG = 7.0
 
-BASE, OFF, OUTSIDE, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, TPG, CFG_STEP = (
+BASE, OFF, OUTSIDE, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, PAG_FUSED, TPG, CFG_STEP = (
     "without",
     "off",
     "outside",
@@ -31,6 +31,7 @@ BASE, OFF, OUTSIDE, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, TPG, CFG_STEP
     "duplicate",
     "shared query",
     "NAG-PAG",
+    "NAG-PAG fused",
     "TPG",
     "CFG",
 )
@@ -44,6 +45,7 @@ WHAT = {
     DUPLICATE: "NAG written plainly: the layer's batch is duplicated (Flux: both streams, as published)",
     SHARED: "NAG written plainly, queries computed once and repeated, as in the authors' code",
     NAG_PAG: "a step guided by NAG-PAG",
+    PAG_FUSED: "the same with the fused kernel",
     TPG: "a step guided by TPG alone: a second prediction",
     CFG_STEP: "classifier-free guidance: a batch of two",
 }
@@ -193,7 +195,9 @@ def arms(subject: Subject) -> dict[str, Arm]:
         makers[SHARED] = lambda: Plain(SHARED, subject, plain_unet.SharedQuery)
     else:
         makers[DUPLICATE] = lambda: PlainFlux(DUPLICATE, subject)
-    makers[NAG_PAG] = lambda: Guided(NAG_PAG, subject, Settings(enabled=True, nag=False, nag_pag_scale=3.0))
+    pag: dict[str, Any] = {"enabled": True, "nag": False, "nag_pag_scale": 3.0}
+    makers[NAG_PAG] = lambda: Guided(NAG_PAG, subject, Settings(**pag))
+    makers[PAG_FUSED] = lambda: Guided(PAG_FUSED, subject, Settings(**pag, fused=True))
     if unet:
         tpg = Settings(enabled=True, tpg_scale=3.0, tpg_mode="alone", nag=False)
         makers[TPG] = lambda: Guided(TPG, subject, tpg)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import arms, counting, memory
-from .arms import ALONE, BASE, CFG_STEP, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
+from .arms import ALONE, BASE, CFG_STEP, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, PAG_FUSED, SHARED, TPG, Arm
 from .floor import floor, kept
 from .machine import load
 from .meter import Meter
@@ -106,7 +106,7 @@ def _abouts(every: dict[str, Arm], untouched: Tensor) -> dict[str, Record]:
         arm.ready()
         counts = None
         try:
-            if name == FUSED:  # while operators are counted torch runs no compiled code
+            if name in (FUSED, PAG_FUSED):  # while operators are counted torch runs no compiled code
                 outputs[name] = arm.step()
             else:
                 counts = counting.counted(lambda arm=arm, name=name: outputs.update({name: arm.step()}))
@@ -155,15 +155,19 @@ def _timed(times: Times, name: str, kind: str) -> Record:
 
 
 def _without_kernel(every: dict[str, Arm]) -> str:
-    """Why nothing is fused on this machine, where that is so: the arm is gone then. Else the kernel is compiled now."""
-    arm = every[FUSED]
-    assert isinstance(arm, arms.Guided)
-    one_step(arm)
-    kernel = arm.guidance.runs[0].state.kernel
-    assert kernel is not None
-    if kernel.note:
-        every.pop(FUSED).close()
-    return kernel.note
+    """Why nothing is fused on this machine, where that is so: the arms are gone then. Else the kernel is compiled
+    now."""
+    notes = []
+    for name in (FUSED, PAG_FUSED):
+        arm = every[name]
+        assert isinstance(arm, arms.Guided)
+        one_step(arm)
+        kernel = arm.guidance.runs[0].state.kernel
+        assert kernel is not None
+        notes.append(kernel.note)
+        if kernel.note:
+            every.pop(name).close()
+    return next(filter(None, notes), "")
 
 
 def _share_of_overhead(arms_of: Record, name: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .arms import BASE, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE
+from .arms import BASE, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE, PAG_FUSED
 from .report import best
 
 Target = dict[str, Any]
@@ -40,8 +40,9 @@ def targets(record: dict[str, Any]) -> list[Target]:
             time(f"{name}, time", name, 0.03)
             if record["to_duplicate"][name] is not None:
                 value(f"{name}, time as a share of what '{DUPLICATE}' adds", record["to_duplicate"][name], 0.25)
-    if not flux:
-        time("NAG-PAG, time", NAG_PAG, 0.01)
+    for name in (NAG_PAG, PAG_FUSED):
+        if name in arms and not flux:
+            time(f"{name}, time", name, 0.01)
     value("NAG, waits for the device in a step", arms[NAG]["waits"] - arms[BASE]["waits"], 0)
     if "peaks" in record and not flux:
         room = record["kept"]["cache"] + record["kept"]["layer"]

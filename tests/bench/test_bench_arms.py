@@ -4,7 +4,20 @@ import pytest
 import torch
 
 from extras.bench import arms, counting
-from extras.bench.arms import ALONE, BASE, CFG_STEP, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE, SHARED, TPG
+from extras.bench.arms import (
+    ALONE,
+    BASE,
+    CFG_STEP,
+    DUPLICATE,
+    FUSED,
+    NAG,
+    NAG_PAG,
+    OFF,
+    OUTSIDE,
+    PAG_FUSED,
+    SHARED,
+    TPG,
+)
 from extras.bench.timing import one_step
 from extras.nag.taps import count_taps
 
@@ -30,7 +43,7 @@ def test_what_acts_acts_and_what_is_off_is_bit_identical(subject, name):
     acting = [arm for arm in outputs if arm not in (BASE, OFF, OUTSIDE, ALONE, CFG_STEP)]
     for arm in acting:
         assert (outputs[arm] - untouched).abs().sum() > 1e-2 * untouched.abs().sum(), arm
-    different = [arm for arm in acting if arm not in (FUSED, DUPLICATE, SHARED)]
+    different = [arm for arm in acting if arm not in (FUSED, PAG_FUSED, DUPLICATE, SHARED)]
     for i, one in enumerate(different):
         for other in different[i + 1 :]:
             assert not torch.allclose(outputs[one], outputs[other], atol=1e-3), (one, other)
@@ -45,6 +58,8 @@ def test_the_plain_readings_give_our_picture(subject, name):
     ours, *plain = (one_step(every[arm])[2] for arm in (NAG, FUSED, DUPLICATE, SHARED))
     for other in plain:
         torch.testing.assert_close(other, ours, atol=1e-5, rtol=1e-4)
+    pag, fused = (one_step(every[arm])[2] for arm in (NAG_PAG, PAG_FUSED))
+    torch.testing.assert_close(fused, pag, atol=1e-5, rtol=1e-4)
 
 
 def test_the_plain_flux_is_the_published_one(subject):
