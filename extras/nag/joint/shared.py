@@ -84,10 +84,9 @@ class Sharing(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is scaled_dot_product_attention and self.part is None and not self.over:
             heads = self._plain(args, kwargs)
-            if heads is not None:
-                whole = self._in_parts(*heads)
-                if whole is not None:
-                    return whole
+            whole = None if heads is None else self._in_parts(*heads)
+            if whole is not None:
+                return whole
         return func(*args, **kwargs)
 
     def _plain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -115,8 +114,9 @@ class Sharing(TorchFunctionMode):
             rows = as_index(self.rows, q.device)
             every_k, every_v = k[rows], v[rows]
             out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
-            others = [row for row in range(len(q)) if row not in self.rows]
-            if others:
+            unguided = [row for row in range(len(q)) if row not in self.rows]
+            if unguided:
+                others = as_index(unguided, q.device)
                 out[others] = scaled_dot_product_attention(q[others], k[others], v[others])
             image_q, image_k, image_v = (x[:, :, self.image] for x in (q[rows], every_k, every_v))
             part = ImagePart(self.rows, image_q, image_k, image_v, *_with_sums(image_q, image_k, image_v))
@@ -147,9 +147,10 @@ def _with_sums(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Attention, and the logarithm of each query's sum of exponentials (rows, heads, queries): what torch's kernels
     keep for a backward pass."""
     ops: Any = torch.ops.aten
+    old = q.is_cuda and torch.cuda.get_device_capability(q.device)[0] < 8
     if q.device.type == "cpu":
         features, sums = ops._scaled_dot_product_flash_attention_for_cpu(q, k, v)[:2]
-    elif q.dtype in (torch.float16, torch.bfloat16):
+    elif q.dtype in (torch.float16, torch.bfloat16) and not old:
         features, sums = ops._scaled_dot_product_flash_attention(q, k, v)[:2]
     else:
         features, sums = ops._scaled_dot_product_efficient_attention(q, k, v, None, True)[:2]

@@ -146,7 +146,10 @@ class JointTap:
     def _taken_apart(self, own: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(own)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            self._sharing = self._share()
+            try:
+                self._sharing = self._share()
+            except Exception:  # it only saves time
+                self._sharing = None
             if self._sharing is None:
                 return own(*args, **kwargs)
             with self._sharing:
