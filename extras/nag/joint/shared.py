@@ -66,11 +66,12 @@ class Sharing(TorchFunctionMode):
     another way, or torch has no kernel that tells the sums.
 
     ``rows``: those that are guided, the others are left to the host's own call. ``text``, ``image``: numbers of tokens;
-    ``text_first``: their order in the attention.
+    ``text_first``: their order in the attention. ``found``: called once there is a part.
     """
 
     def __init__(self, rows: Sequence[int], heads: int, text: int, image: int, text_first: bool):
         super().__init__()
+        self.found: Callable[[], object] = lambda: None
         self.rows, self.heads = tuple(sorted(rows)), heads
         self.tokens = text + image
         self.text = slice(0, text) if text_first else slice(image, self.tokens)
@@ -129,6 +130,7 @@ class Sharing(TorchFunctionMode):
                 _compare(guided, part, every_k, every_v)
                 _sound.add(kind)
             self.part = part
+            self.found()
             return out
         except Exception:  # whatever a kernel may say: the host's own call does
             _refused.add(kind)

@@ -167,7 +167,10 @@ class JointTap:
         entering = block.image_in(call)
         image = call[block.image_name] if entering is None else entering
         rows = [row for row, _ in state.rows]
-        return Sharing(rows, block.heads, state.text_tokens, image.shape[1], block.text_first)
+        sharing = Sharing(rows, block.heads, state.text_tokens, image.shape[1], block.text_first)
+        if type(block) in state.trusted:  # what was captured is not needed any more
+            sharing.found = self._captured.clear
+        return sharing
 
     def _capture(self, reader: Reader) -> Callable[..., None]:
         def capture(module: nn.Module, args: Any, output: Any) -> None:
@@ -198,12 +201,12 @@ class JointTap:
             return None
         JointTap.busy = True
         try:
-            if len(captured) < 3:
+            shared = None if sharing is None else sharing.part
+            if shared is None and len(captured) < 3:
                 self.state.lost = True
                 if self.layer is not None:
                     self.state.miss(self.layer)
                 return None
-            shared = None if sharing is None else sharing.part
             if shared is not None and not self._trusted(shared, captured, call):
                 shared = None
             return self._guided(z, captured, call, shared)

@@ -76,7 +76,7 @@ class TextSource:
         call: dict[str, Any],
         shared: ImagePart | None,
     ) -> Negative:
-        rows = as_index(stream.rows, captured["v"].device)
+        rows = as_index(stream.rows, stream.text.device)
         if self.own_image and stream.image is None:
             entering = block.image_in(call)
             stream.image = None if entering is None else entering[rows]
