@@ -160,9 +160,9 @@ def _with_sums(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _merged(one: Tensor, sums: Tensor, other: Tensor, other_sums: Tensor, into: Tensor | None = None) -> Tensor:
-    """The attention over both sets of keys, of the attentions over either."""
+    """The attention over both sets of keys, of the attentions over either; it takes the place of the other one."""
     share = torch.sigmoid(other_sums - sums).unsqueeze(-1).to(one.dtype)
-    return torch.lerp(one, other, share) if into is None else torch.lerp(one, other, share, out=into)
+    return torch.lerp(one, other, share, out=other if into is None else into)
 
 
 def _as(x: Tensor, like: Tensor) -> Tensor:
