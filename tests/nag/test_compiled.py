@@ -103,3 +103,42 @@ def test_a_generation_that_fails_leaves_it_compiled(pipes):
         draw(other, callback_on_step_end=fail)
     after, ran_after = draw(other)
     assert np.array_equal(after, before) and ran_after == ran
+
+
+def transformer_blocks(model):
+    return [*model.transformer_blocks, *model.single_transformer_blocks]
+
+
+def whole_transformer(pipe):
+    pipe.transformer = torch.compile(pipe.transformer, **HOW)
+
+
+def blocks_in_place(pipe):
+    for block in transformer_blocks(pipe.transformer):
+        block.compile(**HOW)
+
+
+def forwards_of_blocks(pipe):
+    for block in transformer_blocks(pipe.transformer):
+        block.forward = torch.compile(block.forward, **HOW)
+
+
+@pytest.mark.parametrize("way", [whole_transformer, blocks_in_place, forwards_of_blocks], ids=lambda way: way.__name__)
+def test_compiled_transformers_too(way, tmp_path):
+    """Their blocks' attention is taken apart while they are guided (joint/shared.py)."""
+    torch._dynamo.reset()
+    plain, other = (nag_pipelines.flux(tmp_path) for _ in range(2))
+    way(other)
+    before, ran = draw(other)
+    assert ran >= 4
+    values = {"negative": "glasses", "scale": 5, "start": 0.3}
+    with guide(plain, **values) as run:
+        wanted, _ = draw(plain)
+    with pytest.warns(NagWarning, match="the network is compiled"), guide(other, **values) as same:
+        found, ran_guided = draw(other)
+    assert same.report.calls == run.report.calls > 0 and 0 < ran_guided < ran
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(found - before).max() > 1e-5
+    after, ran_after = draw(other)
+    assert np.array_equal(after, before) and ran_after == ran, "compiled again, and nothing stays"
+    torch._dynamo.reset()
