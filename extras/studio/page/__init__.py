@@ -28,7 +28,9 @@ FOLLOW = ("sampler_name", "scheduler", "steps", "cfg_scale", "width", "height")
 """Settings that follow the checkpoint when another one is chosen."""
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-SILENT: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+SILENT: dict[str, Any] = {"show_progress": "hidden", "queue": False, **PRIVATE}
+"""What is over at once. Not through Gradio's queue: where a page asks for a picture just when another queued event ends,
+Gradio may lose the answer."""
 
 
 def build(engine: Any) -> gr.Blocks:
@@ -44,7 +46,7 @@ def build(engine: Any) -> gr.Blocks:
                 label="Checkpoint",
                 show_label=False,
                 choices=engine.checkpoint_titles(),
-                value=lambda: shared.opts.sd_model_checkpoint,
+                value=shared.opts.sd_model_checkpoint,
                 elem_id="setting_sd_model_checkpoint",
                 container=False,
                 min_width=280,
@@ -66,6 +68,7 @@ def build(engine: Any) -> gr.Blocks:
         for tab in made.values():
             _wire(engine, tab, made, pnginfo, tabs)
         _wire_png_info(pnginfo, made, tabs)
+        page.load(lambda: shared.opts.sd_model_checkpoint, outputs=[checkpoint], **SILENT)
         follow = [tab.fields[name] for tab in made.values() for name in FOLLOW]
         checkpoint.input(
             lambda title: _choose_checkpoint(engine, title),
@@ -134,7 +137,7 @@ def _wire(engine: Any, tab: Tab, made: dict[str, Tab], pnginfo: dict[str, Any], 
 
         filled = button.click(fill, outputs=[tab.fields["prompt"], *guidance], **SILENT)
         filled.then(generate, inputs, outputs, **options)
-    tab.buttons["interrupt"].click(engine.interrupt, queue=False, **SILENT)
+    tab.buttons["interrupt"].click(engine.interrupt, **SILENT)
     tab.buttons["reuse_seed"].click(lambda texts: _seed_of(texts), [o["texts"]], [tab.fields["seed"]], **SILENT)
     o["gallery"].select(_chosen, [o["texts"]], [o["info"], o["chosen"]], **SILENT)
 
@@ -145,8 +148,7 @@ def _wire(engine: Any, tab: Tab, made: dict[str, Tab], pnginfo: dict[str, Any], 
         press,
         [o["shown"], o["chosen"]],
         [o["message"], o["progress"], *slid],
-        concurrency_limit=None,
-        **SILENT,
+        **options,
     )
     target = made["img2img"]
     tab.buttons["to_img2img"].click(

@@ -230,7 +230,7 @@ def _settings(tab: Tab, defaults: dict[str, Any], engine: Any) -> None:
             min_width=120,
         )
         random = tab.make(ToolButton, "random_seed", value="\N{MINUS SIGN}1", scale=0, min_width=48)
-        random.click(lambda: -1, outputs=[f["seed"]], show_progress="hidden", api_visibility="private")
+        random.click(lambda: -1, outputs=[f["seed"]], show_progress="hidden", queue=False, api_visibility="private")
         tab.buttons["reuse_seed"] = tab.make(
             ToolButton, "reuse_seed", value="\N{BLACK UNIVERSAL RECYCLING SYMBOL}", scale=0, min_width=48
         )

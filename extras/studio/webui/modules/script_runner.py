@@ -153,7 +153,7 @@ class ScriptRunner:
                 chosen = self.selectable_scripts[index - 1].group if index else None
                 return [gr.update(visible=g is chosen) for g in groups]
 
-            dropdown.change(fn=select_script, inputs=[dropdown], outputs=groups)
+            dropdown.change(fn=select_script, inputs=[dropdown], outputs=groups, queue=False)
         self.apply_on_before_component_callbacks()
         return self.inputs
 

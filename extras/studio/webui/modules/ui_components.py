@@ -98,7 +98,11 @@ class InputAccordion(gr.Checkbox):
             label=label, open=bool(value), elem_id=self.accordion_id, elem_classes=["input-accordion"]
         )
         self.change(
-            fn=lambda on: gr.update(open=bool(on)), inputs=[self], outputs=[self.accordion], show_progress="hidden"
+            fn=lambda on: gr.update(open=bool(on)),
+            inputs=[self],
+            outputs=[self.accordion],
+            show_progress="hidden",
+            queue=False,
         )
 
     def extra(self):
