@@ -162,6 +162,15 @@ def test_hosts_javascript_names_are_there(page):
     assert page.evaluate("() => gradioApp().querySelector('#txt2img_prompt textarea') !== null")
 
 
+def test_only_long_work_goes_through_the_queue(page, studio):
+    """Gradio may lose the answer to what is asked for just when another queued event ends."""
+    config = page.request.get(f"{studio.url}/config").json()
+    names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
+    queued = {names.get(target) for event in config["dependencies"] if event["queue"] for target, _ in event["targets"]}
+    work = {f"{tab}_{button}" for tab in ("txt2img", "img2img") for button in ("generate", "compare")}
+    assert queued == {*work, "setting_sd_model_checkpoint", None}, "None: what follows a click on an example"
+
+
 def test_dark_and_light_differ(browser, studio, tmp_path: Path):
     colours = []
     for scheme in ("light", "dark"):

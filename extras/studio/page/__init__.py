@@ -29,8 +29,8 @@ FOLLOW = ("sampler_name", "scheduler", "steps", "cfg_scale", "width", "height")
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private"}
 SILENT: dict[str, Any] = {"show_progress": "hidden", "queue": False, **PRIVATE}
-"""What is over at once. Not through Gradio's queue: where a page asks for a picture just when another queued event ends,
-Gradio may lose the answer."""
+"""What is over at once. Not through Gradio's queue: where a page asks for a picture just when another queued event
+ends, Gradio may lose the answer."""
 
 
 def build(engine: Any) -> gr.Blocks:
