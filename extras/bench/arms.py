@@ -35,6 +35,7 @@ BASE, OFF, OUTSIDE, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, PAG_FUSED, TP
     "TPG",
     "CFG",
 )
+COMPILED = (FUSED, PAG_FUSED)
 WHAT = {
     BASE: "the model alone",
     OFF: "installed; a guided generation has been closed before",

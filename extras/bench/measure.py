@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import arms, counting, memory
-from .arms import ALONE, BASE, CFG_STEP, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, PAG_FUSED, SHARED, TPG, Arm
+from .arms import ALONE, BASE, CFG_STEP, COMPILED, DUPLICATE, FUSED, NAG, OFF, OUTSIDE, SHARED, TPG, Arm
 from .floor import floor, kept
 from .machine import load
 from .meter import Meter
@@ -106,7 +106,7 @@ def _abouts(every: dict[str, Arm], untouched: Tensor) -> dict[str, Record]:
         arm.ready()
         counts = None
         try:
-            if name in (FUSED, PAG_FUSED):  # while operators are counted torch runs no compiled code
+            if name in COMPILED:  # while operators are counted torch runs no compiled code
                 outputs[name] = arm.step()
             else:
                 counts = counting.counted(lambda arm=arm, name=name: outputs.update({name: arm.step()}))
@@ -158,7 +158,7 @@ def _without_kernel(every: dict[str, Arm]) -> str:
     """Why nothing is fused on this machine, where that is so: the arms are gone then. Else the kernel is compiled
     now."""
     notes = []
-    for name in (FUSED, PAG_FUSED):
+    for name in COMPILED:
         arm = every[name]
         assert isinstance(arm, arms.Guided)
         one_step(arm)

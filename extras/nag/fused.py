@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .closeness import check_close
 from .maths import rule, wide_type
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
-_CLOSE_WIDE = 2e-5
 
 UNUSED = (
     "the fused kernel was not used: torch ran the rule as it is written "
@@ -114,8 +114,4 @@ def _note_plain() -> None:
 
 
 def _compare(found: Tensor, z_pos: Tensor, z_neg: Tensor, push: Any, tau: float, alpha: float) -> None:
-    expected = rule(z_pos, z_neg, push, tau, alpha, None)[0].float()
-    size = float(expected.abs().max())
-    off = float((found.float() - expected).abs().max())
-    if not off <= _CLOSE.get(found.dtype, _CLOSE_WIDE) * max(size, torch.finfo(torch.float32).tiny):
-        raise ArithmeticError(f"the compiled rule is {off:.3g} off where features go to {size:.3g}")
+    check_close(found, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")

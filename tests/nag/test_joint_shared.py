@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from extras.nag.guidance import Guidance
 from extras.nag.joint import shared
+from extras.nag.joint.diffusers_flux import FluxBlock
 from extras.nag.joint.shared import ImagePart, Sharing
 from extras.nag.joint.text import TextSource
 from extras.nag.settings import Settings
@@ -90,15 +91,20 @@ def sd3():
     return model, {"hidden_states": torch.randn(2, 4, 8, 8)}
 
 
-@pytest.fixture(params=[flux, sd3], ids=["flux", "sd3"])
-def made(request):
-    model, call = request.param()
+def with_prompts(make):
+    """(model, the arguments of its forward)."""
+    model, call = make()
     more = {
         "encoder_hidden_states": torch.randn(2, TEXT, 32),
         "pooled_projections": torch.randn(2, 24),
         "timestep": torch.tensor([0.7, 0.7]),
     }
     return model.eval(), call | more
+
+
+@pytest.fixture(params=[flux, sd3], ids=["flux", "sd3"])
+def made(request):
+    return with_prompts(request.param)
 
 
 def guided(made, **values):
@@ -188,6 +194,14 @@ def test_where_others_change_the_values_the_prompts_part_is_not_taken_for_the_im
     torch.testing.assert_close(found, guided(made)[0], rtol=1e-4, atol=1e-5)
     assert report.calls == report.layers
     assert all("forward" not in vars(module) for module in model.modules())
+
+
+def test_a_block_of_which_too_little_was_seen_is_told_as_out_of_reach(monkeypatch, fresh):
+    """Even where its attention could be taken apart: nothing tells whether those tokens are the image's."""
+    seen = FluxBlock.captures.fget
+    monkeypatch.setattr(FluxBlock, "captures", property(lambda self: seen(self)[:2]))
+    _, report = guided(with_prompts(flux))
+    assert not report.calls and not report.error and "could not be guided" in report.warnings[0]
 
 
 @pytest.mark.parametrize(

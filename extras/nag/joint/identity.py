@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from ..branches.identity import mixed
 from .blocks import JointBlock, as_index
-from .shared import ImagePart
-from .taps import JointState, Negative
+from .taps import JointState, Met, Negative
 
 
 class IdentitySource:
@@ -29,19 +26,12 @@ class IdentitySource:
         """No second attention is asked for."""
         return False
 
-    def features(
-        self,
-        block: JointBlock,
-        z: Tensor,
-        captured: dict[str, Tensor],
-        call: dict[str, Any],
-        shared: ImagePart | None = None,
-    ) -> list[Negative]:
+    def features(self, block: JointBlock, met: Met) -> list[Negative]:
         """The image's values, mixed with its z_pos where the identity is soft."""
-        rows = as_index(self._rows, z.device)
-        first, end = block.image(z, call)
-        v = block.image_heads(captured, rows, call)[2].transpose(1, 2).flatten(2)
-        z_pos = z[rows, first:end, : block.width]
+        rows = as_index(self._rows, met.z.device)
+        first, end = block.image(met.z, met.call)
+        v = block.image_heads(met.captured, rows, met.call)[2].transpose(1, 2).flatten(2)
+        z_pos = met.z[rows, first:end, : block.width]
         return [Negative(self._rows, mixed(z_pos, v, self.beta, self.heads, block.heads))]
 
     def clear(self) -> None:

@@ -18,17 +18,18 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
+from ..closeness import check_close
 from .blocks import as_index
 
 # When a kind is first met, some queries are compared: how far features of the parts put together may be from those of
 # the whole, relative to the largest, and sums from those written out.
 _QUERIES = 16
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
-_CLOSE_WIDE = 2e-5
 _CLOSE_SUMS = 1e-2
 
-_sound: set[tuple[str, torch.dtype, int]] = set()  # kinds (device, type, head size) that were compared
-_refused: set[tuple[str, torch.dtype, int]] = set()  # kinds for which torch has no such kernel, or a wrong one
+_Kind = tuple[str, torch.dtype, int]  # device, type, head size
+_sound: set[_Kind] = set()  # that were compared
+_refused: set[_Kind] = set()  # those for which torch has no such kernel, or a wrong one
 
 
 @dataclass(frozen=True)
@@ -102,30 +103,29 @@ class Sharing(TorchFunctionMode):
             return None
         alike = q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
         fits = q.shape[1:3] == (self.heads, self.tokens) and q.shape[0] > self.rows[-1]
-        kind = (q.device.type, q.dtype, q.shape[3])
         learns = torch.is_grad_enabled() and q.requires_grad
-        if not alike or not fits or kind in _refused or learns or _casts(q.device.type):
+        if not alike or not fits or _kind(q) in _refused or learns or _casts(q.device.type):
             return None
         return q, k, v
 
     def _in_parts(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
         """The host's result, and with it ``part``."""
-        kind = (q.device.type, q.dtype, q.shape[3])
+        kind = _kind(q)
         try:
             rows = as_index(self.rows, q.device)
-            every_k, every_v = k[rows], v[rows]
+            every_q, every_k, every_v = q[rows], k[rows], v[rows]
             out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
             unguided = [row for row in range(len(q)) if row not in self.rows]
             if unguided:
                 others = as_index(unguided, q.device)
                 out[others] = scaled_dot_product_attention(q[others], k[others], v[others])
-            image_q, image_k, image_v = (x[:, :, self.image] for x in (q[rows], every_k, every_v))
+            image_q, image_k, image_v = (x[:, :, self.image] for x in (every_q, every_k, every_v))
             part = ImagePart(self.rows, image_q, image_k, image_v, *_with_sums(image_q, image_k, image_v))
             ours = out[rows, :, self.image] if isinstance(rows, slice) else None
             guided = part.beside(every_k[:, :, self.text], every_v[:, :, self.text], ours)
             if ours is None:
                 out[rows, :, self.image] = guided
-            out[rows, :, self.text] = scaled_dot_product_attention(q[rows][:, :, self.text], every_k, every_v)
+            out[rows, :, self.text] = scaled_dot_product_attention(every_q[:, :, self.text], every_k, every_v)
             if kind not in _sound and not q.is_meta:
                 _compare(guided, part, every_k, every_v)
                 _sound.add(kind)
@@ -135,6 +135,10 @@ class Sharing(TorchFunctionMode):
         except Exception:  # whatever a kernel may say: the host's own call does
             _refused.add(kind)
             return None
+
+
+def _kind(q: Tensor) -> _Kind:
+    return q.device.type, q.dtype, q.shape[3]
 
 
 def _casts(device: str) -> bool:
@@ -171,10 +175,8 @@ def _as(x: Tensor, like: Tensor) -> Tensor:
 
 def _compare(found: Tensor, part: ImagePart, k: Tensor, v: Tensor) -> None:
     q = part.q[:, :, :_QUERIES]
-    expected = scaled_dot_product_attention(q, k, v).float()
-    off = float((found[:, :, :_QUERIES].float() - expected).abs().max())
-    limit = _CLOSE.get(found.dtype, _CLOSE_WIDE) * max(float(expected.abs().max()), 1e-30)
+    check_close(found[:, :, :_QUERIES], scaled_dot_product_attention(q, k, v), _CLOSE, "attention put together")
     scores = q.float() @ part.k.float().transpose(2, 3) / math.sqrt(q.shape[3])
-    sums_off = float((part.sums[:, :, :_QUERIES].float() - scores.logsumexp(3)).abs().max())
-    if not (off <= limit and sums_off <= _CLOSE_SUMS):
-        raise ArithmeticError(f"features {off:.3g} off, sums {sums_off:.3g}")
+    off = float((part.sums[:, :, :_QUERIES].float() - scores.logsumexp(3)).abs().max())
+    if not off <= _CLOSE_SUMS:
+        raise ArithmeticError(f"the logarithms of the sums are {off:.3g} off")

@@ -32,16 +32,21 @@ class Source(Protocol):
         """Whether features() can use an ImagePart of this block."""
         ...
 
-    def features(
-        self,
-        block: JointBlock,
-        z: Tensor,
-        captured: dict[str, Tensor],
-        call: dict[str, Any],
-        shared: ImagePart | None = None,
-    ) -> list[Negative]:
-        """The negatives of the call's rows. ``shared``: the image's attention to itself, where it is known."""
+    def features(self, block: JointBlock, met: Met) -> list[Negative]:
+        """The negatives of the call's rows."""
         ...
+
+
+@dataclass(frozen=True)
+class Met:
+    """What a tap has met in a block. ``z``: what is at the target. ``captured``: what ``block.captures`` told of the
+    image, ``call``: the block's arguments (see JointBlock). ``shared``: the image's attention to itself, where it is
+    known; then nothing need be captured."""
+
+    z: Tensor
+    captured: dict[str, Tensor]
+    call: dict[str, Any]
+    shared: ImagePart | None = None
 
 
 @dataclass
@@ -202,14 +207,15 @@ class JointTap:
         JointTap.busy = True
         try:
             shared = None if sharing is None else sharing.part
-            if shared is None and len(captured) < 3:
+            known = shared is not None and type(self.block) in self.state.trusted
+            if len(captured) < 3 and not known:
                 self.state.lost = True
                 if self.layer is not None:
                     self.state.miss(self.layer)
                 return None
             if shared is not None and not self._trusted(shared, captured, call):
                 shared = None
-            return self._guided(z, captured, call, shared)
+            return self._guided(Met(z, captured, call, shared))
         except Exception as error:
             self._failed(error)
             return None
@@ -230,14 +236,12 @@ class JointTap:
             raise error
         self.state.error = error  # the user's picture goes on without us; the run tells
 
-    def _guided(
-        self, z: Tensor, captured: dict[str, Tensor], call: dict[str, Any], shared: ImagePart | None
-    ) -> Tensor | None:
-        state, layer = self.state, self.layer
-        first, end = self.block.image(z, call)
+    def _guided(self, met: Met) -> Tensor | None:
+        state, layer, z = self.state, self.layer, met.z
+        first, end = self.block.image(z, met.call)
         width = self.block.width  # where attention and feed-forward are one tensor, attention comes first
         out, effect = z, Effect()
-        for negative in state.source.features(self.block, z, captured, call, shared):
+        for negative in state.source.features(self.block, met):
             where = as_index(negative.rows, z.device)
             z_pos = goes_on = z[where, first:end, :width]
             if layer is not None:

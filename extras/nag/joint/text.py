@@ -11,8 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from .blocks import JointBlock, TextStream, as_index
 from .find import Transformer
-from .shared import ImagePart
-from .taps import JointState, Negative
+from .taps import JointState, Met, Negative
 
 
 class TextSource:
@@ -57,31 +56,17 @@ class TextSource:
         apart = self.own_image and block.image_in(call) is not None
         return not apart and all(stream.mask is None for stream in self._streams)
 
-    def features(
-        self,
-        block: JointBlock,
-        z: Tensor,
-        captured: dict[str, Tensor],
-        call: dict[str, Any],
-        shared: ImagePart | None = None,
-    ) -> list[Negative]:
+    def features(self, block: JointBlock, met: Met) -> list[Negative]:
         """z_neg of the image's tokens; the negative's text is one block further afterwards."""
-        return [self._advance(stream, block, captured, call, shared) for stream in self._streams]
+        return [self._advance(stream, block, met) for stream in self._streams]
 
-    def _advance(
-        self,
-        stream: TextStream,
-        block: JointBlock,
-        captured: dict[str, Tensor],
-        call: dict[str, Any],
-        shared: ImagePart | None,
-    ) -> Negative:
+    def _advance(self, stream: TextStream, block: JointBlock, met: Met) -> Negative:
         rows = as_index(stream.rows, stream.text.device)
         if self.own_image and stream.image is None:
-            entering = block.image_in(call)
+            entering = block.image_in(met.call)
             stream.image = None if entering is None else entering[rows]
         length = stream.text.shape[1]
-        own = block.open(stream, call)
+        own = block.open(stream, met.call)
         if stream.image is not None:
             z = _attend(own.q, own.k, own.v, stream.mask)
 
@@ -90,12 +75,12 @@ class TextSource:
                     stream.tokens = block.close(stream, torch.cat([z[:, :length], goes_on], dim=1), own)
 
             return Negative(stream.rows, z[:, length:], finish)
-        if shared is not None:
-            part = shared.of(stream.rows)
+        if met.shared is not None:
+            part = met.shared.of(stream.rows)
             if not block.last:
                 stream.tokens = block.close(stream, _whole(part.asked_by(own.q, own.k, own.v)), own)
             return Negative(stream.rows, _whole(part.beside(own.k, own.v)))
-        q, k, v = block.image_heads(captured, rows, call)
+        q, k, v = block.image_heads(met.captured, rows, met.call)
         asking = q if block.last else torch.cat([own.q, q], dim=2)
         z = _attend(asking, torch.cat([own.k, k], dim=2), torch.cat([own.v, v], dim=2), stream.mask)
         if block.last:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from extras.nag.settings import load_preset
 from extras.studio.page import compare, jobs, paste, report
-from extras.studio.page.controls import Tab, build_tab, guidance_of
+from extras.studio.page.controls import PRIVATE, SILENT, Tab, build_tab, guidance_of
 from modules import script_callbacks, scripts, shared
 
 ASSETS = Path(__file__).resolve().parent / "assets"
@@ -26,11 +26,6 @@ SIZES = {"doodle": 128, "sd1": 512, "sd2": 512, "sdxl": 1024}
 HINTS = {"sampler": "sampler_name", "scheduler": "scheduler", "steps": "steps", "cfg": "cfg_scale"}
 FOLLOW = ("sampler_name", "scheduler", "steps", "cfg_scale", "width", "height")
 """Settings that follow the checkpoint when another one is chosen."""
-
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-SILENT: dict[str, Any] = {"show_progress": "hidden", "queue": False, **PRIVATE}
-"""What is over at once. Not through Gradio's queue: where a page asks for a picture just when another queued event
-ends, Gradio may lose the answer."""
 
 
 def build(engine: Any) -> gr.Blocks:

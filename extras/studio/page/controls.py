@@ -9,9 +9,15 @@ from typing import Any
 
 import gradio as gr
 
+from extras.nag.ui.controls import QUIET
 from extras.studio.page import compare, paste
 from modules import script_callbacks, shared
 from modules.ui_components import InputAccordion, ToolButton
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private"}
+SILENT: dict[str, Any] = {**QUIET, **PRIVATE}
+"""What is over at once. Not through Gradio's queue: where a page asks for a picture just when another queued event
+ends, Gradio may lose the answer."""
 
 FIRST_PROMPT = "a nerd on a pink background"
 FIRST_SEED = 1
@@ -118,9 +124,7 @@ def _open_panel(tab: Tab, first: dict[str, Any]) -> None:
         lambda text: True if text.strip() else gr.skip(),
         [negative],
         [switch],
-        show_progress="hidden",
-        queue=False,
-        api_visibility="private",
+        **SILENT,
     )
 
 
@@ -230,7 +234,7 @@ def _settings(tab: Tab, defaults: dict[str, Any], engine: Any) -> None:
             min_width=120,
         )
         random = tab.make(ToolButton, "random_seed", value="\N{MINUS SIGN}1", scale=0, min_width=48)
-        random.click(lambda: -1, outputs=[f["seed"]], show_progress="hidden", queue=False, api_visibility="private")
+        random.click(lambda: -1, outputs=[f["seed"]], **SILENT)
         tab.buttons["reuse_seed"] = tab.make(
             ToolButton, "reuse_seed", value="\N{BLACK UNIVERSAL RECYCLING SYMBOL}", scale=0, min_width=48
         )
