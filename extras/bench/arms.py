@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from extras.nag import taps
+from extras.nag.branches.padding import filling
 from extras.nag.guidance import Guidance
+from extras.nag.layers import find_layers
 from extras.nag.run import Run
 from extras.nag.settings import Settings
 from extras.nag.taps import count_taps
@@ -21,10 +24,11 @@ TIMES = (999.0, 749.0, 499.0, 249.0)
 NUMBERS = {"unet": (3.0, 2.5, 0.5), "flux": (5.0, 2.5, 0.25)}  # published: s, tau, alpha
 CFG = 7.0
 
-BASE, OFF, OUTSIDE, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, PAG_FUSED, TPG, CFG_STEP = (
+BASE, OFF, OUTSIDE, FILLED, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, PAG_FUSED, TPG, CFG_STEP = (
     "without",
     "off",
     "outside",
+    "prompt filled up",
     "attention alone",
     "NAG",
     "NAG fused",
@@ -40,6 +44,7 @@ WHAT = {
     BASE: "the model alone",
     OFF: "installed; a guided generation has been closed before",
     OUTSIDE: "a generation in progress, this step is outside its window",
+    FILLED: "not guided; only the prompt's tokens are filled up to a number that a CPU likes, as in our guided steps",
     ALONE: "the attention over the negative as we do it, its result thrown away: no rule costs less",
     NAG: "a guided step, ours",
     FUSED: "the same, option *Fused kernel*: the rule compiled by torch.compile (operators are not counted)",
@@ -118,6 +123,22 @@ class AttentionAlone(Guided):
             taps.normalized_guidance = own
 
 
+class Filled(Arm):
+    """What a guided step of ours does to the layer's own attention."""
+
+    def __init__(self, name: str, subject: Subject):
+        super().__init__(name, subject)
+        self._handles: list[RemovableHandle] = []
+
+    def ready(self) -> None:
+        layers = [layer for layer in find_layers(self.subject.model) if layer.kind == self.kind]
+        self._handles = [layer.attn.to_k.register_forward_hook(lambda *seen: filling(seen[2])) for layer in layers]
+
+    def rest(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
 class Off(Arm):
     """Nothing of ours acts, after something has."""
 
@@ -191,6 +212,8 @@ def arms(subject: Subject) -> dict[str, Arm]:
         FUSED: lambda: Guided(FUSED, subject, settings(subject, fused=True)),
     }
     if unet:
+        if subject.device.type == "cpu":
+            makers[FILLED] = lambda: Filled(FILLED, subject)
         makers[ALONE] = lambda: AttentionAlone(ALONE, subject, settings(subject))
         makers[DUPLICATE] = lambda: Plain(DUPLICATE, subject, plain_unet.DuplicateBatch)
         makers[SHARED] = lambda: Plain(SHARED, subject, plain_unet.SharedQuery)

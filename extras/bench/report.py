@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .arms import ALONE, BASE, DUPLICATE, FUSED, NAG, OFF, OUTSIDE
+from .arms import ALONE, BASE, DUPLICATE, FILLED, FUSED, NAG, OFF, OUTSIDE
 
 Record = dict[str, Any]
 MB = 1 << 20
@@ -181,6 +181,11 @@ def _text(model: Record) -> list[str]:
         alone, plain = (best(arms[n])["median"] - 1 for n in (ALONE, DUPLICATE))
         share = f", {alone / plain:.0%} of what `{DUPLICATE}` adds" if plain > 0 else ""
         lines[0] += f" Of that, the attention over the negative is {alone:.2%}{share}: no rule can cost less."
+    if FILLED in arms:
+        lines[0] += (
+            f" All of ours contain what the layer's own attention gains by having the prompt filled up as the "
+            f"negative is: {1 - best(arms[FILLED])['median']:.2%} of the plain step."
+        )
     if "peaks" in model:
         peaks, base = model["peaks"], model["peaks"][BASE]
         lines += [

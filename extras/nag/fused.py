@@ -36,7 +36,7 @@ class FusedRule:
 
     def __init__(self) -> None:
         self.note = ""
-        self._numbers: dict[Hashable, Tensor] = {}
+        self._numbers: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def __call__(
         self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
@@ -84,8 +84,9 @@ class FusedRule:
     def _on_device(self, device: torch.device, *numbers: float) -> tuple[Tensor, ...]:
         """Kept, as every step of a run has the same few: a number on its way to a device costs time."""
         if (device, numbers) not in self._numbers:
-            self._numbers[device, numbers] = torch.tensor(numbers, dtype=torch.float64).to(device, non_blocking=True)
-        return self._numbers[device, numbers].unbind()
+            there = torch.tensor(numbers, dtype=torch.float64).to(device, non_blocking=True)
+            self._numbers[device, numbers] = there.unbind()
+        return self._numbers[device, numbers]
 
 
 def _watched() -> bool:

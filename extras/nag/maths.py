@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 Kernel = Callable[[Tensor, Tensor, "float | Tensor", float, float, Tensor], "tuple[Tensor, Tensor] | None"]
+_is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", bool)  # torch from 2.2
 _PIECE = 65536  # numbers per thread of a CPU that are worked on at once: their copies stay in its cache
 
 
@@ -98,13 +99,12 @@ def rule(
     positive = _widened(z_pos, wide, first)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
     # first is what lerp computes from 0.5 on.
-    weight: Any = push.to(wide) + 1.0 if isinstance(push, Tensor) else push + 1.0
-    guided = torch.lerp(_widened(z_neg, wide, second).expand_as(positive), positive, weight, out=second)
+    guided = _pushed(positive, _widened(z_neg, wide, second), push, second)
     norm_pos = _length(positive, third)
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
     shrink = (tau * norm_pos / _length(guided, third).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
     back = torch.addcmul(positive, guided, shrink, value=-1.0, out=second)
-    moved = torch.linalg.vector_norm(back, 1) if back.is_cuda else torch.abs(back, out=third).sum()
+    moved = _length(back, third).sum()  # by tokens first: in one pass with what comes next, where this is compiled
     step, share = (back * alpha, 1.0) if isinstance(alpha, Tensor) else (back, alpha)
     half = z_pos.dtype == torch.float16
     # Where numbers are narrowed, a CPU is faster in two passes.
@@ -150,6 +150,14 @@ def wide_type(*tensors: Tensor) -> torch.dtype:
 
 def _widened(x: Tensor, wide: torch.dtype, spare: Tensor | None) -> Tensor:
     return x.to(wide) if spare is None or x.dtype == wide else spare.copy_(x)
+
+
+def _pushed(positive: Tensor, negative: Tensor, push: float | Tensor, spare: Tensor | None) -> Tensor:
+    """z + push (z - n): what lerp computes, in one pass of torch; compiled, lerp would be more work than this."""
+    if _is_compiling():
+        return positive + push * (positive - negative)
+    weight: Any = push.to(positive.dtype) + 1.0 if isinstance(push, Tensor) else push + 1.0
+    return torch.lerp(negative.expand_as(positive), positive, weight, out=spare)
 
 
 def _length(x: Tensor, spare: Tensor | None) -> Tensor:

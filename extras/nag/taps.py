@@ -2,7 +2,8 @@
 
 A hook on ``to_q`` sees the queries, one on ``to_v`` the values; a pre-hook on ``to_out[0]`` sees the attention's result
 as the host computed it, whatever kernel or patch was at work, and returns the guided features in its place. Not on
-``to_out``: some attention optimisers call its members one by one. Weights are never touched.
+``to_out``: some attention optimisers call its members one by one. On a CPU a hook on ``to_k`` has the prompt's keys
+filled up as the negative's are, which pays for most of the second attention. Weights are never touched.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .adaptive import Adaptive
 from .branches import Branch, RowGroup
+from .branches.padding import filling
 from .layers import Layer
 from .maths import Effect, normalized_guidance
 from .part import PartState
@@ -39,6 +41,21 @@ class CallState(PartState):
     mixed: set[int] = field(default_factory=set)  # layers (index) in which the text's part could not be told apart
     adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
 
+    @property
+    def acts(self) -> bool:
+        """Is there something to be done in the call in progress?"""
+        return bool(self.groups) and self.strength > 0 and self.error is None
+
+    def fits(self, rows: int) -> bool:
+        """Can that be the call in progress?"""
+        return rows >= self.batch and rows == (self.total or rows)
+
+    def changes_all(self, rows: int) -> bool:
+        """Is each of its rows guided, and by more than nothing?"""
+        neutral = self.scale == 1.0 or self.alpha == 0.0
+        guided = sum(len(group.rows) for group in self.groups)
+        return self.acts and not neutral and self.fits(rows) and guided == rows
+
 
 def marked(function: F) -> F:
     """A hook of ours, to be found again by remove_leftovers()."""
@@ -47,7 +64,7 @@ def marked(function: F) -> F:
 
 
 class Tap:
-    """The pair of hooks of one layer."""
+    """The hooks of one layer."""
 
     def __init__(self, layer: Layer, state: CallState):
         self.layer, self.state = layer, state
@@ -62,6 +79,8 @@ class Tap:
             source, out = getattr(attn, self.state.branch.source), projection(attn.to_out)
             self._handles.append(source.register_forward_hook(self._see))
             self._handles.append(out.register_forward_pre_hook(self._guide))
+            if self.layer.kind == "cross" and _on_cpu(attn.to_k):
+                self._handles.append(attn.to_k.register_forward_hook(self._fill))
 
     def remove(self) -> None:
         """Take the hooks away; harmless when there are none."""
@@ -75,15 +94,28 @@ class Tap:
         self._seen = output if self.state.groups and isinstance(output, Tensor) else None
 
     @marked
+    def _fill(self, module: nn.Module, args: Any, keys: Any) -> Any:
+        """In a call all of whose rows are guided: what is not guided stays the host's to the bit. The negative's keys,
+        in _guide(), come when nothing is seen any more."""
+        state, seen = self.state, self._seen
+        try:
+            if seen is None or not isinstance(keys, Tensor) or not state.changes_all(seen.shape[0]):
+                return None
+            return filling(keys)
+        except Exception as error:  # the user's picture goes on without us; the run tells
+            if state.strict:
+                raise
+            state.error = error
+            return None
+
+    @marked
     def _guide(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         state, seen, self._seen = self.state, self._seen, None
-        if not state.groups or state.strength <= 0 or state.error is not None:
-            return None
         try:
+            if not state.acts:
+                return None
             z_pos = args[0]
-            rows = z_pos.shape[0]
-            fits = rows >= state.batch and rows == (state.total or rows)
-            if seen is None or seen.shape[:2] != z_pos.shape[:2] or not fits:
+            if seen is None or seen.shape[:2] != z_pos.shape[:2] or not state.fits(z_pos.shape[0]):
                 state.miss(self.layer)
                 return None
             return (self._guided(z_pos, seen), *args[1:])
@@ -98,17 +130,18 @@ class Tap:
         out, effect = z_pos, Effect()
         for group in state.groups:
             where = group.where(z_pos.device)
-            rows = whole = z_pos[where]
+            every = isinstance(where, slice) and len(group.rows) == z_pos.shape[0]
+            rows = whole = z_pos if every else z_pos[where]
+            queries = seen if every else seen[where]
             if self.text_part is not None:
-                text = self.text_part(seen[where], where)
+                text = self.text_part(queries, where)
                 if text is None:
                     state.mixed.add(layer.index)
                 else:
                     rows = text
-            z_neg = state.branch.features(layer, seen[where], rows, group)
+            z_neg = state.branch.features(layer, queries, rows, group)
             factor = state.adaptive.factor(layer, group.images, rows, z_neg, learn=state.counting)
             strength = factor * (state.strength * layer.strength)
-            every = isinstance(where, slice) and len(group.rows) == z_pos.shape[0]
             if not every and out is z_pos:
                 out = z_pos.clone()
             into = out[where] if isinstance(where, slice) and not every and rows is whole else None
@@ -123,6 +156,10 @@ class Tap:
                 out[where] = guided
         state.note(layer, effect)
         return out
+
+
+def _on_cpu(module: nn.Module) -> bool:
+    return any(weight.device.type == "cpu" for weight in module.parameters())
 
 
 def remove_leftovers(model: nn.Module) -> int:

@@ -9,6 +9,7 @@ from extras.bench.arms import (
     BASE,
     CFG_STEP,
     DUPLICATE,
+    FILLED,
     FUSED,
     NAG,
     NAG_PAG,
@@ -38,9 +39,11 @@ def test_what_acts_acts_and_what_is_off_is_bit_identical(subject, name):
     untouched = of.forward()
     every = arms.arms(of)
     outputs = {arm: one_step(every[arm])[2] for arm in [*every, *every]}  # each a second time, after all the others
-    for arm in (BASE, OFF, OUTSIDE, ALONE):
-        assert arm not in outputs or torch.equal(outputs[arm], untouched), arm
-    acting = [arm for arm in outputs if arm not in (BASE, OFF, OUTSIDE, ALONE, CFG_STEP)]
+    for arm in (BASE, OFF, OUTSIDE):
+        assert torch.equal(outputs[arm], untouched), arm
+    for arm in (FILLED, ALONE):
+        assert arm not in outputs or torch.allclose(outputs[arm], untouched, atol=1e-5), arm
+    acting = [arm for arm in outputs if arm not in (BASE, OFF, OUTSIDE, FILLED, ALONE, CFG_STEP)]
     for arm in acting:
         assert (outputs[arm] - untouched).abs().sum() > 1e-2 * untouched.abs().sum(), arm
     different = [arm for arm in acting if arm not in (FUSED, PAG_FUSED, DUPLICATE, SHARED)]
@@ -109,7 +112,7 @@ def test_our_way_asks_less_of_the_device_than_duplicating(subject, name):
     found = {arm: counts_of(every[arm]) for arm in (BASE, OFF, OUTSIDE, NAG, NAG_PAG, DUPLICATE)}
     assert found[OFF].names == found[OUTSIDE].names == found[BASE].names
     layers = len(every[NAG].guidance.runs[0].layers)
-    assert found[NAG].operators - found[BASE].operators <= 16 * layers
+    assert found[NAG].operators - found[BASE].operators <= 18 * layers  # two of them fill up the prompt
     assert found[NAG].operators < found[DUPLICATE].operators
     assert found[NAG_PAG].attentions == found[BASE].attentions
 

@@ -45,7 +45,7 @@ def test_hooks_exist_only_inside_the_window(unet):
         out = unet(x, t, context)
         same.append(plain is not None and torch.equal(out, plain))
     report = run.close()
-    assert taps == [0, 32, 32, 0]
+    assert taps == [0, 48, 48, 0]  # three hooks in each of 16 layers
     assert same[0] and not same[1]
     assert report.guided_steps == [2, 3] and report.calls == 32 and report.steps == 4
     assert count_taps(unet.model) == 0
@@ -79,9 +79,9 @@ def test_leftovers_of_a_lost_run_are_removed_and_told(unet):
     lost = Run(Settings(), unet.model)
     lost.set_negative(text(77, seed=8))
     lost.step(1.0)
-    assert count_taps(unet.model) == 32
+    assert count_taps(unet.model) == 48
     run = Run(Settings(), unet.model)
-    assert run.leftovers == 32 and count_taps(unet.model) == 0
+    assert run.leftovers == 48 and count_taps(unet.model) == 0
     assert torch.equal(unet(x, 749, context), plain)
     assert any("earlier run" in w for w in run.close().warnings)
     assert remove_leftovers(unet.model) == 0

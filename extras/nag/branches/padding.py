@@ -2,12 +2,15 @@
 
 torch's attention on a CPU works on 16 keys at a time; what is left of CLIP's 77, thirteen, it does one by one, and that
 takes as long as all others (docs/PERFORMANCE.md). The keys filled in are masked: the features are the same but for
-rounding.
+rounding. The negative's are filled up when they are kept, the prompt's on their way into the host's attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,13 +33,71 @@ class KeysValues:
     def padded(self) -> KeysValues:
         """Filled up where that is faster, else these."""
         tokens = self.keys.shape[-2]
-        more = -tokens % _LANES
-        if self.keys.device.type != "cpu" or not more or not _MASKS_ARE_FAST:
+        more = _missing(tokens, self.keys.device)
+        if not more:
             return self
-        mask = self.keys.new_zeros(1, 1, 1, tokens + more)
-        mask[..., tokens:] = -torch.inf
+        mask = _mask(tokens, more, self.keys.dtype)
         return KeysValues(pad(self.keys, (0, 0, 0, more)), pad(self.values, (0, 0, 0, more)), mask)
 
     def attend(self, query: Tensor) -> Tensor:
         """Features (rows, heads, image tokens, head size) of ``query``, of the same shape."""
         return scaled_dot_product_attention(query, self.keys, self.values, attn_mask=self.mask)
+
+
+def filling(keys: Tensor) -> Tensor:
+    """A layer's own ``keys`` (rows, tokens, width), such that the host's attention over them fills them up, if it is
+    torch's; everything else sees these. Themselves where that would be no faster."""
+    return keys.as_subclass(_Filling) if _missing(keys.shape[-2], keys.device) and type(keys) is Tensor else keys
+
+
+class _Filling(Tensor):
+    """On its way through a host's views into scaled_dot_product_attention; what others make of it is plain."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunctionSubclass():
+            made = _attend(args, kwargs) if func is scaled_dot_product_attention else func(*args, **kwargs)
+            if not isinstance(made, Tensor):
+                return made
+            return made.as_subclass(cls if getattr(func, "__name__", "") in _ON_THE_WAY else Tensor)
+
+
+_ON_THE_WAY = {"view", "transpose", "reshape", "permute", "unflatten", "contiguous", "to", "float", "half", "bfloat16"}
+_NAMES = ("query", "key", "value")
+
+
+def _attend(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    try:
+        filled = _filled_up(args, kwargs)
+    except Exception:  # whatever a kernel may say: the host's own call does
+        filled = None
+    return scaled_dot_product_attention(*args, **kwargs) if filled is None else filled
+
+
+def _filled_up(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The same attention with keys filled up; None where it is not a plain one, or already as it should be."""
+    given = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
+    q, k, v = (given.pop(name, None) for name in _NAMES)
+    scale = given.pop("scale", None)
+    heads = all(isinstance(x, Tensor) and x.dim() == 4 for x in (q, k, v))
+    more = _missing(k.shape[-2], k.device) if heads else 0
+    if not more or len(args) > len(_NAMES) or any(isinstance(x, Tensor) or x for x in given.values()):
+        return None
+    mask = _mask(k.shape[-2], more, k.dtype)
+    return scaled_dot_product_attention(q, pad(k, (0, 0, 0, more)), pad(v, (0, 0, 0, more)), mask, scale=scale)
+
+
+def _missing(tokens: int, device: torch.device) -> int:
+    """Tokens to be filled in."""
+    return -tokens % _LANES if device.type == "cpu" and _MASKS_ARE_FAST else 0
+
+
+@lru_cache(maxsize=32)
+def _mask(tokens: int, more: int, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # it outlives the mode it is made in
+        mask = torch.zeros(1, 1, 1, tokens + more, dtype=dtype)
+        mask[..., tokens:] = -torch.inf
+    return mask

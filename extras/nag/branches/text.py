@@ -189,6 +189,8 @@ def _split(x: Tensor, heads: int) -> Tensor:
 def _take(x: Tensor, items: tuple[int, ...]) -> Tensor:
     """The entries ``items`` of the first dimension: a view wherever they are one, or follow one another."""
     first = items[0]
+    if len(items) == len(x) == 1:
+        return x
     if all(i == first for i in items):
         return x[first : first + 1].expand(len(items), *x.shape[1:])
     if items == tuple(range(first, first + len(items))):

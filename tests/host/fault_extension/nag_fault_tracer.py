@@ -16,8 +16,8 @@ from types import FunctionType
 PACKAGE = "extras.nag."
 _OTHERS = "extras.nag.presetbook", "extras.nag.ui.panel", "extras.nag.ui.plot"  # not part of a picture's way
 ENTRIES = {
-    "_see", "_guide", "_before_forward", "_host_call", "modify", "sample", "close_and_tell",  # by model and job
-    "_see_text", "_see_begin", "_see_keys",
+    "_see", "_fill", "_guide", "_before_forward", "_host_call", "modify", "sample", "close_and_tell",  # model and job
+    "_see_text", "_see_begin", "_see_keys", "__torch_function__",
     "on_cfg_denoiser", "on_cfg_after_cfg", "guarded", "__getitem__",  # called where the host swallows what is raised
 }  # fmt: skip
 """Functions that the host itself calls. An exception before their first line comes from outside of any guard of
