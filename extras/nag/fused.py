@@ -1,7 +1,8 @@
 """The rule of maths.py as one compiled kernel: Triton's on CUDA, C++ on a CPU, both by torch.compile.
 
-In eager torch the rule is a dozen passes over the features; compiled it is about two. Where no kernel can be made (no
-compiler, no Triton, a torch too old for this Python) the eager rule does the work, and ``note`` says so.
+In eager torch the rule is a dozen passes over the features; compiled it is about two, on a CPU called directly where
+that can be (direct.py). Where no kernel can be made (no compiler, no Triton, a torch too old for this Python) the eager
+rule does the work, and ``note`` says so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .closeness import check_close
+from .direct import Direct
 from .maths import rule, wide_type
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
@@ -55,7 +57,11 @@ class FusedRule:
                 if _watched():
                     self.note = UNUSED
                     return None
-                sums = _compiled()(*self._as_tensors(z_pos, z_neg, push, tau, alpha, into))
+                arguments = self._as_tensors(z_pos, z_neg, push, tau, alpha, into)
+                directly = _direct(*arguments)
+                if directly is not None:
+                    return directly[0], directly[1]
+                sums = _compiled()(*arguments)
                 if kind not in _sound:
                     _compare(into, z_pos, z_neg, push, tau, alpha)
                     _sound.add(kind)
@@ -73,20 +79,21 @@ class FusedRule:
     ) -> tuple[Tensor, ...]:
         """The same in a form for which one kernel does for every number, batch and resolution."""
         tensors = (z_pos, z_neg, into)
+        wide = wide_type(z_pos, z_neg)
         if isinstance(push, Tensor):
-            numbers = (push, *self._on_device(z_pos.device, tau, alpha))
+            numbers = (push, *self._on_device(z_pos.device, wide, tau, alpha))
         else:
-            numbers = self._on_device(z_pos.device, push, tau, alpha)
+            numbers = self._on_device(z_pos.device, wide, push, tau, alpha)
             if z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in tensors):
                 tensors = (z_pos.flatten(0, -2), z_neg.flatten(0, -2), into.view(-1, into.shape[-1]))
         return (*(t.detach() for t in tensors), *numbers)  # detached: what a view is of would matter to the compiler
 
-    def _on_device(self, device: torch.device, *numbers: float) -> tuple[Tensor, ...]:
+    def _on_device(self, device: torch.device, wide: torch.dtype, *numbers: float) -> tuple[Tensor, ...]:
         """Kept, as every step of a run has the same few: a number on its way to a device costs time."""
-        if (device, numbers) not in self._numbers:
-            there = torch.tensor(numbers, dtype=torch.float64).to(device, non_blocking=True)
-            self._numbers[device, numbers] = there.unbind()
-        return self._numbers[device, numbers]
+        if (device, wide, numbers) not in self._numbers:
+            there = torch.tensor(numbers, dtype=wide).to(device, non_blocking=True)
+            self._numbers[device, wide, numbers] = there.unbind()
+        return self._numbers[device, wide, numbers]
 
 
 def _watched() -> bool:
@@ -105,8 +112,11 @@ def _compiled() -> Callable[..., _Sums]:
 def _into(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> _Sums:
     if not torch.compiler.is_compiling():
         _note_plain()
-    wide = wide_type(z_pos, z_neg)
-    return rule(z_pos, z_neg, push, tau.to(wide), alpha.to(wide), into)[1:]
+    return _written(z_pos, z_neg, into, push, tau, alpha)
+
+
+def _written(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> _Sums:
+    return rule(z_pos, z_neg, push, tau, alpha, into, compiled=True)[1:]
 
 
 def _note_plain() -> None:
@@ -114,5 +124,8 @@ def _note_plain() -> None:
     _plain += 1
 
 
-def _compare(found: Tensor, z_pos: Tensor, z_neg: Tensor, push: Any, tau: float, alpha: float) -> None:
+def _compare(found: Tensor, z_pos: Tensor, z_neg: Tensor, push: Any, tau: Any, alpha: Any) -> None:
     check_close(found, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")
+
+
+_direct = Direct(_written, lambda z_pos, z_neg, into, *numbers: _compare(into, z_pos, z_neg, *numbers))

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 Kernel = Callable[[Tensor, Tensor, "float | Tensor", float, float, Tensor], "tuple[Tensor, Tensor] | None"]
-_is_compiling: Callable[[], bool] = getattr(getattr(torch, "compiler", None), "is_compiling", bool)  # torch from 2.2
 _PIECE = 65536  # numbers per thread of a CPU that are worked on at once: their copies stay in its cache
 
 
@@ -89,17 +88,23 @@ def rule(
     alpha: float | Tensor,
     into: Tensor | None,
     spare: Sequence[Tensor | None] = (None, None, None),
+    compiled: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has. Checks nothing; arguments as
     of normalized_guidance(), ``push`` is strength * (scale - 1); ``tau`` and ``alpha`` may be tensors without
     dimensions. ``into``: where out goes; ``spare``: three wide tensors shaped like z_pos to work in, instead of new
-    ones (both without gradients)."""
+    ones (both without gradients). ``compiled``: written for a compiler."""
     wide = wide_type(z_pos, z_neg)
     first, second, third = spare
     positive = _widened(z_pos, wide, first)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
-    # first is what lerp computes from 0.5 on.
-    guided = _pushed(positive, _widened(z_neg, wide, second), push, second)
+    # first is what lerp computes from 0.5 on, in one pass; for a compiler lerp would be more work.
+    negative = _widened(z_neg, wide, second)
+    if compiled:
+        guided = positive + push * (positive - negative)
+    else:
+        weight: Any = push.to(wide) + 1.0 if isinstance(push, Tensor) else push + 1.0
+        guided = torch.lerp(negative.expand_as(positive), positive, weight, out=second)
     norm_pos = _length(positive, third)
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
     shrink = (tau * norm_pos / _length(guided, third).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
@@ -150,14 +155,6 @@ def wide_type(*tensors: Tensor) -> torch.dtype:
 
 def _widened(x: Tensor, wide: torch.dtype, spare: Tensor | None) -> Tensor:
     return x.to(wide) if spare is None or x.dtype == wide else spare.copy_(x)
-
-
-def _pushed(positive: Tensor, negative: Tensor, push: float | Tensor, spare: Tensor | None) -> Tensor:
-    """z + push (z - n): what lerp computes, in one pass of torch; compiled, lerp would be more work than this."""
-    if _is_compiling():
-        return positive + push * (positive - negative)
-    weight: Any = push.to(positive.dtype) + 1.0 if isinstance(push, Tensor) else push + 1.0
-    return torch.lerp(negative.expand_as(positive), positive, weight, out=spare)
 
 
 def _length(x: Tensor, spare: Tensor | None) -> Tensor:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from extras.nag import fused
+from extras.nag.direct import Direct
 from extras.nag.fused import FusedRule
 from extras.nag.guidance import Guidance
 from extras.nag.maths import Effect, normalized_guidance
@@ -24,10 +25,12 @@ def no_compiler():
     return ""
 
 
-@pytest.fixture
-def compiler():
+@pytest.fixture(params=["called directly", "by torch.compile"])
+def compiler(request, monkeypatch):
     if no_compiler():
         pytest.skip(f"torch.compile does not work here: {no_compiler()}")
+    if request.param == "by torch.compile":
+        monkeypatch.setattr(fused, "_direct", lambda *_: None)
 
 
 @pytest.fixture
@@ -36,6 +39,8 @@ def fresh(monkeypatch):
     monkeypatch.setattr(fused, "_kernel", None)
     monkeypatch.setattr(fused, "_refused", "")
     monkeypatch.setattr(fused, "_sound", set())
+    if isinstance(fused._direct, Direct):
+        monkeypatch.setattr(fused, "_direct", Direct(fused._direct._function, fused._direct._check))
 
 
 def both(z_pos, z_neg, *numbers, into=False):
@@ -144,6 +149,7 @@ def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monk
 
     plain, report, _ = guided(monkeypatch)
     monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(torch._inductor, "compile", broken)
     compiled, other, used = guided(monkeypatch, fused=True)
     assert torch.equal(compiled, plain) and other.calls == report.calls and not any(used)
     assert other.warnings == ["no fused kernel here, so the rule ran without (RuntimeError: no compiler)"]
@@ -159,6 +165,7 @@ def test_a_kernel_that_is_wrong_is_not_used(fresh, monkeypatch):
         return kernel
 
     plain, *_ = guided(monkeypatch)
+    monkeypatch.setattr(fused, "_direct", lambda *_: None)
     monkeypatch.setattr(torch, "compile", wrong)
     compiled, report, used = guided(monkeypatch, fused=True)
     assert torch.equal(compiled, plain) and not any(used)

@@ -1,0 +1,96 @@
+"""A compiled function called without torch's checks: its own are enough, and where anything is amiss there is none."""
+
+import pytest
+import torch
+from test_fused import no_compiler
+
+from extras.nag.direct import Direct
+
+CALLS = []
+
+
+def function(a, b, into, factor):
+    CALLS.append(tuple(a.shape))
+    into.copy_(a - factor * b)
+    return into.abs().sum(), a.sum(-1, keepdim=True).sum()
+
+
+def check(a, b, into, factor):
+    torch.testing.assert_close(into, (a - factor * b).to(into.dtype), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def direct():
+    if no_compiler():
+        pytest.skip(f"nothing can be compiled here: {no_compiler()}")
+    CALLS.clear()
+    return Direct(function, check)
+
+
+def drawn(*shape, dtype=torch.float32):
+    a, b = torch.randn(*shape).to(dtype), torch.randn(*shape).to(dtype)
+    return a, b, torch.empty_like(a), torch.tensor(0.5)
+
+
+def test_one_is_made_for_all_sizes_and_numbers(direct):
+    sizes = [(5, 5), (2, 640), (4096, 40), (40, 4096), (333, 320), (17, 1), (1024, 1024), (5, 5)]
+    for n, size in enumerate(sizes):
+        a, b, into, _ = drawn(*size)
+        found = direct(a, b, into, torch.tensor(float(n)))
+        if 1 in size:
+            assert found is None
+            continue
+        torch.testing.assert_close(into, a - n * b)
+        torch.testing.assert_close(found[0], into.abs().sum(), rtol=1e-4, atol=1e-2)
+    assert len(CALLS) == 1, "written out once, and compiled"
+
+
+def test_it_serves_in_every_mode_and_type(direct):
+    for dtype, near in ((torch.float32, 1e-6), (torch.bfloat16, 4e-2), (torch.float16, 4e-3)):
+        direct = Direct(function, lambda *_: None)
+        for mode in (torch.inference_mode, torch.no_grad, torch.enable_grad):
+            with mode():
+                a, b, into, factor = drawn(9, 24, dtype=dtype)
+                assert direct(a, b, into, factor) is not None
+                torch.testing.assert_close(into, a - factor * b, atol=near, rtol=near)
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        lambda a, b, into, n: (a[None], b[None], into[None], n),
+        lambda a, b, into, n: (a.T, b.T, into.T, n),
+        lambda a, b, into, n: (a, b[:4], into, n),
+        lambda a, b, into, n: (a.clone().requires_grad_(), b, into, n),
+        lambda a, b, into, n: (a, b, into, n.expand(9, 1)),
+        lambda a, b, into, n: (a.to("meta"), b.to("meta"), into.to("meta"), n.to("meta")),
+        lambda a, b, into, n: (a[:, ::2], b[:, ::2], into[:, ::2], n),
+    ],
+)
+def test_what_does_not_fit_is_left_to_others(direct, unfit):
+    assert direct(*unfit(*drawn(9, 24))) is None
+    assert not CALLS, "not even made for it"
+    assert direct(*drawn(9, 24)) is not None, "and it still serves what fits"
+
+
+def test_each_shape_is_compared_once_and_a_wrong_one_ends_it(direct):
+    compared = []
+
+    def watching(a, *rest):
+        compared.append(tuple(a.shape))
+        if a.shape[0] == 13:
+            raise ArithmeticError("wrong")
+
+    direct = Direct(function, watching)
+    for size in ((9, 24), (9, 24), (7, 24), (9, 24)):
+        assert direct(*drawn(*size)) is not None
+    assert compared == [(9, 24), (7, 24)]
+    assert direct(*drawn(13, 24)) is None and direct(*drawn(9, 24)) is None
+    assert compared == [(9, 24), (7, 24), (13, 24)]
+
+
+def test_where_none_can_be_made_it_is_tried_once(direct, monkeypatch):
+    tried = []
+    monkeypatch.setattr(torch._inductor, "compile", lambda *_, **__: tried.append(1) or 1 / 0)
+    assert direct(*drawn(9, 24)) is None and direct(*drawn(9, 24)) is None
+    assert tried == [1]
