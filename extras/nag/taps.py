@@ -3,7 +3,7 @@
 A hook on ``to_q`` sees the queries, one on ``to_v`` the values; a pre-hook on ``to_out[0]`` sees the attention's result
 as the host computed it, whatever kernel or patch was at work, and returns the guided features in its place. Not on
 ``to_out``: some attention optimisers call its members one by one. On a CPU a hook on ``to_k`` has the prompt's keys
-filled up as the negative's are, which pays for most of the second attention. Weights are never touched.
+filled up as the negative's are, which pays for half of the second attention. Weights are never touched.
 """
 
 from __future__ import annotations
