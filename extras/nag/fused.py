@@ -45,7 +45,8 @@ class FusedRule:
     ) -> _Sums | None:
         """The guided features go into ``into``; returns the two sums of maths.rule(), or None: not possible.
 
-        The first call for a device and dtype is compared with the eager rule (this waits for the device).
+        The first call for a device and dtype, on a CPU for each shape, is compared with the eager rule (this waits for
+        the device).
         """
         global _refused
         plain = _plain

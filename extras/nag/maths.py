@@ -100,11 +100,11 @@ def rule(
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
     # first is what lerp computes from 0.5 on, in one pass; for a compiler lerp would be more work.
     negative = _widened(z_neg, wide, second)
+    more: Any = push.to(wide) if isinstance(push, Tensor) else push
     if compiled:
-        guided = positive + push * (positive - negative)
+        guided = positive + more * (positive - negative)
     else:
-        weight: Any = push.to(wide) + 1.0 if isinstance(push, Tensor) else push + 1.0
-        guided = torch.lerp(negative.expand_as(positive), positive, weight, out=second)
+        guided = torch.lerp(negative.expand_as(positive), positive, more + 1.0, out=second)
     norm_pos = _length(positive, third)
     # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
     shrink = (tau * norm_pos / _length(guided, third).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
