@@ -109,8 +109,13 @@ def test_what_is_not_plain_attention_is_the_hosts_own(met):
     made += [torch.einsum("bhid,bhjd->bhij", q, keys), torch.nn.functional.softmax(keys, -1)]
     assert {type(x) for x in made} == {torch.Tensor}
     assert torch.equal(q @ keys.transpose(-1, -2), q @ plain.transpose(-1, -2))
+    assert torch.equal(keys.sum(dim=-1, keepdim=True), plain.sum(dim=-1, keepdim=True))
+    assert 80 not in met
+    # and what is plain attention is filled up, however it is called
     scaled_dot_product_attention(q, keys, v)
-    assert met[-1] == 80 and 80 not in met[:-1]
+    scaled_dot_product_attention(q, keys, value=v)
+    scaled_dot_product_attention(query=q, key=keys, value=v, scale=0.1)
+    assert met[-3:] == [80, 80, 80]
 
 
 @pytest.mark.parametrize("victim", ["_mask", "pad"])
