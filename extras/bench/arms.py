@@ -128,11 +128,11 @@ class Filled(Arm):
 
     def __init__(self, name: str, subject: Subject):
         super().__init__(name, subject)
+        self._keys = [layer.attn.to_k for layer in find_layers(subject.model) if layer.kind == self.kind]
         self._handles: list[RemovableHandle] = []
 
     def ready(self) -> None:
-        layers = [layer for layer in find_layers(self.subject.model) if layer.kind == self.kind]
-        self._handles = [layer.attn.to_k.register_forward_hook(lambda *seen: filling(seen[2])) for layer in layers]
+        self._handles = [to_k.register_forward_hook(lambda *seen: filling(seen[2])) for to_k in self._keys]
 
     def rest(self) -> None:
         for handle in self._handles:

@@ -26,25 +26,25 @@ class Direct:
 
     def __init__(self, function: Callable[..., Any], check: Callable[..., None]):
         self._function, self._check = function, check
-        self._made: dict[_Kind, Made | None] = {}
+        self._made: dict[_Kind, Made] = {}
+        self._refused: set[_Kind] = set()
         self._sound: set[tuple[_Kind, torch.Size]] = set()
 
     def __call__(self, *args: Tensor) -> Sequence[Tensor] | None:
         """What the function returns; None: not possible."""
         kind = tuple(x.dtype for x in args)
-        if not self._fits(args) or self._made.get(kind, self) is None:
+        if kind in self._refused or not self._fits(args):
             return None
         try:
-            made = self._made.get(kind)
-            if made is None:
-                made = self._made[kind] = self._make(kind)
-            found = made(*args)
+            if kind not in self._made:
+                self._made[kind] = self._make(kind)
+            found = self._made[kind](*args)
             if (kind, args[0].shape) not in self._sound:
                 self._check(*args)
                 self._sound.add((kind, args[0].shape))
             return found
         except Exception:  # whatever a compiler may say: there are other ways
-            self._made[kind] = None
+            self._refused.add(kind)
             return None
 
     @staticmethod

@@ -61,10 +61,11 @@ class FusedRule:
                 arguments = self._as_tensors(z_pos, z_neg, push, tau, alpha, into)
                 directly = _direct(*arguments)
                 if directly is not None:
-                    return directly[0], directly[1]
+                    moved, size = directly
+                    return moved, size
                 sums = _compiled()(*arguments)
                 if kind not in _sound:
-                    _compare(into, z_pos, z_neg, push, tau, alpha)
+                    _compare(z_pos, z_neg, into, push, tau, alpha)
                     _sound.add(kind)
                 if _plain > plain:
                     self.note = UNUSED
@@ -125,8 +126,8 @@ def _note_plain() -> None:
     _plain += 1
 
 
-def _compare(found: Tensor, z_pos: Tensor, z_neg: Tensor, push: Any, tau: Any, alpha: Any) -> None:
-    check_close(found, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")
+def _compare(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Any, tau: Any, alpha: Any) -> None:
+    check_close(into, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")
 
 
-_direct = Direct(_written, lambda z_pos, z_neg, into, *numbers: _compare(into, z_pos, z_neg, *numbers))
+_direct = Direct(_written, _compare)

@@ -59,6 +59,12 @@ class PartState:
         if self.map is not None and self.counting:
             self.map.add(rows, out, z_pos)
 
+    def failed(self, error: Exception) -> None:
+        """In a hook: the user's picture goes on without us, the run tells; where it is strict, the error goes on."""
+        if self.strict:
+            raise error
+        self.error = error
+
     def miss(self, layer: Layer) -> None:
         """The layer could not be reached in this call."""
         self.missed[layer.name] = self.missed.get(layer.name, 0) + 1

@@ -140,7 +140,7 @@ class Run(Part):
         self.branch.clear()
 
     def _neutral(self) -> str:
-        if self.how.scale == 1 or self.how.alpha == 0:
+        if self.state.neutral:
             lowered = any(factor != 1 for *_, factor in self._evaluations)
             effect = (
                 "guide nothing: only the cooldown acts, on a CFG above 1" if lowered else "leave the picture unchanged"

@@ -46,15 +46,19 @@ class CallState(PartState):
         """Is there something to be done in the call in progress?"""
         return bool(self.groups) and self.strength > 0 and self.error is None
 
+    @property
+    def neutral(self) -> bool:
+        """Do the numbers leave the features as they are?"""
+        return self.scale == 1.0 or self.alpha == 0.0
+
     def fits(self, rows: int) -> bool:
         """Can that be the call in progress?"""
         return rows >= self.batch and rows == (self.total or rows)
 
     def changes_all(self, rows: int) -> bool:
         """Is each of its rows guided, and by more than nothing?"""
-        neutral = self.scale == 1.0 or self.alpha == 0.0
         guided = sum(len(group.rows) for group in self.groups)
-        return self.acts and not neutral and self.fits(rows) and guided == rows
+        return self.acts and not self.neutral and self.fits(rows) and guided == rows
 
 
 def marked(function: F) -> F:
@@ -102,10 +106,8 @@ class Tap:
             if seen is None or not isinstance(keys, Tensor) or not state.changes_all(seen.shape[0]):
                 return None
             return filling(keys)
-        except Exception as error:  # the user's picture goes on without us; the run tells
-            if state.strict:
-                raise
-            state.error = error
+        except Exception as error:
+            state.failed(error)
             return None
 
     @marked
@@ -119,10 +121,8 @@ class Tap:
                 state.miss(self.layer)
                 return None
             return (self._guided(z_pos, seen), *args[1:])
-        except Exception as error:  # the user's picture goes on without us; the run tells
-            if state.strict:
-                raise
-            state.error = error
+        except Exception as error:
+            state.failed(error)
             return None
 
     def _guided(self, z_pos: Tensor, seen: Tensor) -> Tensor:

@@ -101,6 +101,7 @@ def test_what_is_not_plain_attention_is_the_hosts_own(met):
         expected = scaled_dot_product_attention(q, plain, v, **more)
         assert torch.equal(scaled_dot_product_attention(q, keys, v, **more), expected)
     assert torch.equal(scaled_dot_product_attention(q, keys, v, bias), scaled_dot_product_attention(q, plain, v, bias))
+    assert torch.equal(scaled_dot_product_attention(q, keys, v, None), scaled_dot_product_attention(q, plain, v))
     merged = [x.flatten(0, 1) for x in (q, plain, v)]
     of_three = scaled_dot_product_attention(merged[0], keys.flatten(0, 1), merged[2])
     assert torch.equal(of_three, scaled_dot_product_attention(*merged))

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from ..sdpa import plain_call
+
 _LANES = 16
 # Earlier ones have no fast attention with a mask on a CPU.
 _MASKS_ARE_FAST = tuple(int(n) for n in torch.__version__.split(".")[:2] if n.isdigit()) >= (2, 3)
@@ -39,9 +41,11 @@ class KeysValues:
         mask = _mask(tokens, more, self.keys.dtype)
         return KeysValues(pad(self.keys, (0, 0, 0, more)), pad(self.values, (0, 0, 0, more)), mask)
 
-    def attend(self, query: Tensor) -> Tensor:
-        """Features (rows, heads, image tokens, head size) of ``query``, of the same shape."""
-        return scaled_dot_product_attention(query, self.keys, self.values, attn_mask=self.mask)
+    def attend(self, query: Tensor, scale: float | None = None) -> Tensor:
+        """Features (rows, heads, image tokens, head size) of ``query``, of the same shape. ``scale``: of the scores,
+        None for torch's own."""
+        more: dict[str, Any] = {} if scale is None else {"scale": scale}  # torch before 2.1 does not know it
+        return scaled_dot_product_attention(query, self.keys, self.values, attn_mask=self.mask, **more)
 
 
 def filling(keys: Tensor) -> Tensor:
@@ -66,7 +70,6 @@ class _Filling(Tensor):
 
 
 _ON_THE_WAY = {"view", "transpose", "reshape", "permute", "unflatten", "contiguous", "to", "float", "half", "bfloat16"}
-_NAMES = ("query", "key", "value")
 
 
 def _attend(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
@@ -79,15 +82,12 @@ def _attend(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
 
 def _filled_up(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
     """The same attention with keys filled up; None where it is not a plain one, or already as it should be."""
-    given = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
-    q, k, v = (given.pop(name, None) for name in _NAMES)
-    scale = given.pop("scale", None)
-    heads = all(isinstance(x, Tensor) and x.dim() == 4 for x in (q, k, v))
-    more = _missing(k.shape[-2], k.device) if heads else 0
-    if not more or len(args) > len(_NAMES) or any(isinstance(x, Tensor) or x for x in given.values()):
+    call = plain_call(args, kwargs) if len(args) <= 3 else None  # a mask by position, even None, is the host's
+    if call is None:
         return None
-    mask = _mask(k.shape[-2], more, k.dtype)
-    return scaled_dot_product_attention(q, pad(k, (0, 0, 0, more)), pad(v, (0, 0, 0, more)), mask, scale=scale)
+    q, k, v, scale = call
+    text = KeysValues(k, v).padded()
+    return None if text.mask is None else text.attend(q, scale)
 
 
 def _missing(tokens: int, device: torch.device) -> int:

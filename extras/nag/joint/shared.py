@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from ..closeness import check_close
+from ..sdpa import plain_call
 from .blocks import as_index
 
 # When a kind is first met, some queries are compared: how far features of the parts put together may be from those of
@@ -93,13 +94,11 @@ class Sharing(TorchFunctionMode):
 
     def _plain(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor] | None:
         """q, k, v where this is the block's joint attention and nothing but softmax."""
-        names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-        q, k, v = (given.pop(name, None) for name in names[:3])
-        if not all(isinstance(x, Tensor) and x.dim() == 4 for x in (q, k, v)):
+        call = plain_call(args, kwargs)
+        if call is None:
             return None
-        scale = given.pop("scale", None)
-        if any(isinstance(x, Tensor) or x for x in given.values()) or scale not in (None, 1 / math.sqrt(q.shape[-1])):
+        q, k, v, scale = call
+        if scale not in (None, 1 / math.sqrt(q.shape[-1])):
             return None
         alike = q.shape == k.shape == v.shape and q.dtype == k.dtype == v.dtype
         fits = q.shape[1:3] == (self.heads, self.tokens) and q.shape[0] > self.rows[-1]

@@ -143,7 +143,7 @@ class JointTap:
                 state.fresh = False
                 state.source.begin(state)
         except Exception as error:
-            self._failed(error)
+            self.state.failed(error)
             return
         named = dict(zip(self.block.arguments, args, strict=False))
         self._call = {**named, **kwargs, "text_tokens": state.text_tokens}
@@ -217,7 +217,7 @@ class JointTap:
                 shared = None
             return self._guided(Met(z, captured, call, shared))
         except Exception as error:
-            self._failed(error)
+            self.state.failed(error)
             return None
         finally:
             JointTap.busy = False
@@ -230,11 +230,6 @@ class JointTap:
             same = v.shape == shared.v.shape
             trusted[kind] = same and (v.is_meta or torch.equal(v.to(shared.v), shared.v))
         return trusted[kind]
-
-    def _failed(self, error: Exception) -> None:
-        if self.state.strict:
-            raise error
-        self.state.error = error  # the user's picture goes on without us; the run tells
 
     def _guided(self, met: Met) -> Tensor | None:
         state, layer, z = self.state, self.layer, met.z
