@@ -62,7 +62,8 @@ class Direct:
 
         with torch.inference_mode(False), torch.no_grad():
             like = [torch.empty(_EXAMPLE if i < 3 else (), dtype=dtype) for i, dtype in enumerate(kind)]
-            graph = make_fx(self._function, tracing_mode="symbolic")(*like)
+            # without what it is said to return: torch's cache cannot read a name for a type, and prints a traceback
+            graph = make_fx(lambda *args: self._function(*args), tracing_mode="symbolic")(*like)
             symbolic = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
             # no pool of compiler processes that would outlive the run
             made: Made = _inductor.compile(graph, symbolic, options={"compile_threads": 1})

@@ -1,11 +1,17 @@
 """A compiled function called without torch's checks: its own are enough, and where anything is amiss there is none."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from test_fused import no_compiler
 
 from extras.nag.direct import Direct
 
+ROOT = Path(__file__).resolve().parents[2]
 CALLS = []
 
 
@@ -94,3 +100,15 @@ def test_where_none_can_be_made_it_is_tried_once(direct, monkeypatch):
     monkeypatch.setattr(torch._inductor, "compile", lambda *_, **__: tried.append(1) or 1 / 0)
     assert direct(*drawn(9, 24)) is None and direct(*drawn(9, 24)) is None
     assert tried == [1]
+
+
+def test_torch_prints_nothing_while_it_is_made(direct, tmp_path):
+    """A user who ticks the box reads the console: torch's cache printed a traceback there, for a name of a type."""
+    code = (
+        "import torch; from extras.nag.fused import FusedRule; "
+        "a = torch.randn(1, 9, 24); rule = FusedRule(); "
+        "assert rule(a, -a, 3.0, 2.5, 0.5, torch.empty_like(a)) and not rule.note"
+    )
+    env = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert "Traceback" not in ran.stderr and not ran.stdout, ran.stderr
