@@ -28,8 +28,14 @@ def html(page, part: str) -> str:
 
 
 def number(page, elem_id: str, value: str) -> None:
-    page.locator(f"#{elem_id} input[type=number]").first.fill(value)
-    page.keyboard.press("Tab")
+    """Gradio 6 sets a box once more just after it has come into view, over what was typed: a person would see it."""
+    typed = page.locator(f"#{elem_id} input[type=number]").first
+    for _ in range(3):
+        typed.fill(value)
+        page.keyboard.press("Tab")
+        page.wait_for_timeout(200)
+        if float(typed.input_value() or "nan") == float(value):
+            return
 
 
 def read(page, part: str) -> float:
