@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import Tensor
@@ -40,6 +40,8 @@ BASE, OFF, OUTSIDE, FILLED, ALONE, NAG, FUSED, DUPLICATE, SHARED, NAG_PAG, PAG_F
     "CFG",
 )
 COMPILED = (FUSED, PAG_FUSED)
+ALWAYS = (BASE, OFF, OUTSIDE, NAG, DUPLICATE)
+"""What every measurement compares."""
 WHAT = {
     BASE: "the model alone",
     OFF: "installed; a guided generation has been closed before",
@@ -201,8 +203,8 @@ def nag(subject: Subject, **values: Any) -> Guided:
     return Guided(NAG, subject, settings(subject, **values))
 
 
-def arms(subject: Subject) -> dict[str, Arm]:
-    """All that the model can do, by name; the model alone comes first."""
+def arms(subject: Subject, chosen: Collection[str] | None = None) -> dict[str, Arm]:
+    """All that the model can do, by name; the model alone comes first. ``chosen``: only these, and ALWAYS."""
     unet = subject.shape.kind == "unet"
     makers: dict[str, Callable[[], Arm]] = {
         BASE: lambda: Arm(BASE, subject),
@@ -226,7 +228,7 @@ def arms(subject: Subject) -> dict[str, Arm]:
         tpg = Settings(enabled=True, tpg_scale=3.0, tpg_mode="alone", nag=False)
         makers[TPG] = lambda: Guided(TPG, subject, tpg)
         makers[CFG_STEP] = lambda: ClassifierFree(CFG_STEP, subject)
-    return {name: make() for name, make in makers.items()}
+    return {name: make() for name, make in makers.items() if chosen is None or name in (*chosen, *ALWAYS)}
 
 
 def clean(subject: Subject) -> bool:

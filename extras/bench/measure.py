@@ -29,12 +29,14 @@ ROUNDING = 0.05  # a change of the whole prediction that is no more: bfloat16, r
 
 @dataclass(frozen=True)
 class Plan:
-    """``seconds``: until when new rounds begin, for each model. ``memory``: measure it too."""
+    """``seconds``: until when new rounds begin, for each model. ``memory``: measure it too. ``steps``: the ways to be
+    compared, None for all."""
 
     device: torch.device
     rounds: int = 15
     seconds: float | None = None
     memory: bool = True
+    steps: tuple[str, ...] | None = None
 
 
 def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: Say, batch: int = 1) -> Record:
@@ -58,7 +60,7 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
         "kept": asdict(kept(shape, resolution, dtype, batch)),
     }
     say(f"{shape.name}: {title(record)}; arithmetic adds {record['floor']['share']:.2%}")
-    every = arms.arms(subject)
+    every = arms.arms(subject, plan.steps)
     try:
         record["not_fused"] = _without_kernel(every)
         record["arms"] = _abouts(every, untouched)
@@ -162,7 +164,7 @@ def _without_kernel(every: dict[str, Arm]) -> str:
     """Why nothing is fused on this machine, where that is so: the arms are gone then. Else the kernel is compiled
     now."""
     notes = []
-    for name in COMPILED:
+    for name in [name for name in COMPILED if name in every]:
         arm = every[name]
         assert isinstance(arm, arms.Guided)
         one_step(arm)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from extras.bench import curves, report
+from extras.bench.arms import ALWAYS
 from extras.bench.measure import SELDOM
 from extras.studio.commands import COMMANDS, bench
 
@@ -102,10 +103,30 @@ def test_results_are_added_model_by_model(run):
     assert both["curves"] == result["curves"] and not any(t.startswith("tiny-sd15") for t in both["skipped"])
     newer = {**result["models"][0], "rounds": 99}
     assert bench.joined(result, {**result, "models": [newer]})["models"][0]["rounds"] == 99
+    other = {**newer, "dtype": "bfloat16"}
+    both = bench.joined(result | {"skipped": ["tiny-sd15 in torch.float16: no"]}, {**result, "models": [other]})
+    assert [(m["model"], m["dtype"]) for m in both["models"]] == [
+        ("tiny-sd15", "bfloat16"), ("tiny-sd15", "float32"), ("tiny-flux", "float32")
+    ]  # fmt: skip
+    assert "tiny-sd15 in torch.float16: no" in both["skipped"]
+
+
+def test_some_steps_alone(tmp_path):
+    wanted = ["--models", "tiny-sd15", "--rounds", "1", "--device", "cpu", "--curves", "none", "--resolution", "64"]
+    assert bench.main([*wanted, "--no-memory", "--out", str(tmp_path), "--steps", "TPG"]) == 0
+    (model,) = json.loads((tmp_path / "bench.json").read_text("utf-8"))["models"]
+    assert set(model["arms"]) == {*ALWAYS, "TPG"}
+    assert model["command"].endswith("--steps TPG") and report.markdown(report.verdicts(model)).count("duplicate") == 1
 
 
 def test_bad_values_are_refused_by_name(capsys):
-    for arguments in (["--resolution", "100"], ["--rounds", "0"], ["--models", "sd9"], ["--dtype", "int8"]):
+    for arguments in (
+        ["--resolution", "100"],
+        ["--rounds", "0"],
+        ["--models", "sd9"],
+        ["--dtype", "int8"],
+        ["--steps", "NAGs"],
+    ):
         with pytest.raises(SystemExit):
             bench.parse(arguments)
         assert arguments[0] in capsys.readouterr().err

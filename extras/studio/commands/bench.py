@@ -33,6 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--resolution", type=_resolution, help="pixels of the edge (default: by model and device)")
     add("--batch", type=_positive, default=1)
     add("--flux-blocks", type=_positive, metavar="N", help=blocks)
+    add("--steps", nargs="+", metavar="STEP", help="only these, e.g. 'NAG fused', and what they are compared with")
     add("--rounds", type=_positive, default=15, help="at most (default 15)")
     add("--minutes", type=float, help=minutes)
     add("--threads", type=_positive, help="of torch on a CPU (default: its own choice)")
@@ -41,9 +42,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--curve-rounds", type=_positive, default=5)
     add("--out", type=Path, default=Path("bench"), metavar="FOLDER", help="default: bench/")
     add("--no-memory", action="store_true", help="leave out the peaks of memory")
-    add("--add", action="store_true", help="keep what bench.json in that folder says of other models")
+    add("--add", action="store_true", help="keep what bench.json in that folder says of other models and types")
     add("--docs", action="store_true", help="also write docs/PERFORMANCE.md, with its numbers and picture")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.steps:
+        from extras.bench.arms import WHAT
+
+        unknown = [name for name in options.steps if name not in WHAT]
+        if unknown:
+            parser.error(f"argument --steps: {unknown[0]!r}; allowed: {', '.join(WHAT)}")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -125,9 +133,9 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
         if not fits(shape, dtype, free):
             result["skipped"].append(f"{name} in {dtype}: {free / 1e9:.1f} GB are free, which is not enough")
             continue
-        record = measure(
-            shape, dtype, resolution, Plan(device, options.rounds, seconds, not options.no_memory), say, options.batch
-        )
+        steps = None if options.steps is None else tuple(options.steps)
+        plan = Plan(device, options.rounds, seconds, not options.no_memory, steps)
+        record = measure(shape, dtype, resolution, plan, say, options.batch)
         record |= {"targets": targets(record), "command": command, "date": datetime.date.today().isoformat()}
         result["models"].append(record)
     if options.curves != "none":
@@ -146,14 +154,16 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
 
 
 def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Both, what is new in the place of what it repeats; models in the order in which they are known."""
-    models = {model["model"]: model for model in [*before["models"], *now["models"]]}
+    """Both, what is new in the place of what it repeats (the same model in the same type); models in the order in
+    which they are known."""
+    models = {(model["model"], model["dtype"]): model for model in [*before["models"], *now["models"]]}
+    measured = {f"{name} in torch.{dtype}" for name, dtype in models}
     curves = now if now["curves"] else before
-    skipped = [text for text in before["skipped"] if text.partition(" ")[0] not in models]
+    skipped = [text for text in before["skipped"] if text.partition(":")[0] not in measured]
     return {
         **now,
         **{key: curves[key] for key in ("curves", "curves_of", "curves_command")},
-        "models": [models[name] for name in MODELS if name in models],
+        "models": [models[key] for key in sorted(models, key=lambda key: (MODELS.index(key[0]), key[1]))],
         "skipped": list(dict.fromkeys([*skipped, *now["skipped"]])),
     }
 
