@@ -28,7 +28,7 @@ TARGETS = {
     "extras/nag/predictions/formula.py": ("tests/nag/test_formula.py",),
     "extras/nag/windows.py": ("tests/nag/test_windows.py",),
     "extras/nag/branches/padding.py": ("tests/nag/test_padding.py",),
-    "extras/nag/sdpa.py": ("tests/nag/test_padding.py",),
+    "extras/nag/sdpa.py": ("tests/nag/test_sdpa.py",),
 }
 """File -> the tests that must notice."""
 _NOT_NOTICED = (0, 33)  # mutmut's: the tests pass; no test comes there
