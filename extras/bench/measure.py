@@ -16,9 +16,9 @@ from .arms import ALONE, BASE, CFG_STEP, COMPILED, DUPLICATE, FILLED, FUSED, NAG
 from .floor import floor, kept
 from .machine import load
 from .meter import Meter
-from .report import best, title
+from .report import title
 from .shapes import Shape, Subject, build
-from .timing import Spread, Times, one_step, take_turns
+from .timing import Spread, Times, one_step, share, take_turns
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
@@ -77,7 +77,8 @@ def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: 
             record["arms"][name].update(_timed(times, name, every[name].kind))
         record["rounds"] = len(times.busy[BASE])
         ours = [name for name in (NAG, FUSED) if name in every]
-        record["to_duplicate"] = {name: _share_of_overhead(record["arms"], name) for name in ours}
+        plain = _ratios(times, DUPLICATE)
+        record["to_duplicate"] = {name: share(_ratios(times, name), plain) for name in ours}
         record["once_seconds"] = _once(every[NAG], subject)
         record["hot"] = _hot(every)
     finally:
@@ -176,10 +177,9 @@ def _without_kernel(every: dict[str, Arm]) -> str:
     return next(filter(None, notes), "")
 
 
-def _share_of_overhead(arms_of: Record, name: str) -> float | None:
-    """Our overhead as a share of the duplicating one's, of medians."""
-    ours, plain = (best(arms_of[n])["median"] - 1 for n in (name, DUPLICATE))
-    return ours / plain if plain > 0 else None
+def _ratios(times: Times, name: str) -> list[float]:
+    """By round, from the layers where they are metered."""
+    return times.by_layers(name, "cross") if times.layers[BASE] else times.ratios(name)
 
 
 def _once(arm: Arm, subject: Subject) -> float:

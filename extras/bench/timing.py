@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -33,6 +34,22 @@ class Spread:
         draw = random.Random(0)
         medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(1000))
         return cls(statistics.median(values), quartiles[0], quartiles[2], medians[25], medians[974], len(values))
+
+
+def share(ours: Sequence[float], plain: Sequence[float]) -> dict[str, float] | None:
+    """What one way adds as a share of what another adds, of medians; with a 95 % interval (bootstrap of the rounds, in
+    which both took their turns). The arguments: their ratios to the plain step. None where it is not clear that the
+    other adds anything."""
+
+    def of(rounds: Sequence[int]) -> float:
+        mine, its = (statistics.median(ratios[n] for n in rounds) - 1 for ratios in (ours, plain))
+        return mine / its if its > 0 else math.inf
+
+    every = range(min(len(ours), len(plain)))
+    median = of(every)
+    draw = random.Random(0)
+    drawn = sorted(of(draw.choices(every, k=len(every))) for _ in range(1000))
+    return {"median": median, "low": drawn[25], "high": drawn[974]} if math.isfinite(drawn[974]) else None
 
 
 @dataclass

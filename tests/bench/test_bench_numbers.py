@@ -9,7 +9,7 @@ from extras.bench import arms, floor, memory, shapes
 from extras.bench.arms import BASE, NAG
 from extras.bench.meter import Meter
 from extras.bench.targets import targets
-from extras.bench.timing import Spread, Times, take_turns
+from extras.bench.timing import Spread, Times, share, take_turns
 
 
 class Clocked(arms.Arm):
@@ -44,6 +44,20 @@ def test_the_spread_holds_the_median_and_narrows():
         assert spread.low_quartile <= spread.median <= spread.high_quartile
     assert many.high - many.low < few.high - few.low
     assert Spread.of([2.0]) == Spread(2.0, 2.0, 2.0, 2.0, 2.0, 1)
+
+
+def test_a_share_is_of_medians_and_its_interval_of_the_rounds():
+    ours, plain = [1.02, 1.03, 1.025], [1.1, 1.12, 1.11]
+    found = share(ours, plain)
+    assert found["median"] == pytest.approx(0.025 / 0.11)
+    assert found["low"] == pytest.approx(0.2) and found["high"] == pytest.approx(0.25)
+    draw = random.Random(1)
+    noisy = [1.02 + draw.gauss(0, 0.005) for _ in range(40)]
+    wide = share(noisy[:4], plain=[1.1] * 4)
+    narrow = share(noisy, plain=[1.1] * 40)
+    assert wide["high"] - wide["low"] > narrow["high"] - narrow["low"] > 0
+    assert share([1.01], [0.99]) is None, "of nothing there is no share"
+    assert share([1.01, 1.02, 1.01], [0.99, 1.1, 1.1]) is None, "nor of what may be nothing"
 
 
 def test_turns_are_rotated_and_every_step_is_cleaned_up(subject):
@@ -131,7 +145,7 @@ def record(nag, duplicate, **more):
     middle = {"off": 1.001, "outside": 0.9, "NAG": nag, "duplicate": duplicate, "NAG-PAG": 1.011, "without": 1.0}
     spreads = {n: {"median": r, "low": r - 0.002, "high": r + 0.002} for n, r in middle.items()}
     every = {n: {"ratio": s, "identical": n != "off", "waits": 0, "operators": 9} for n, s in spreads.items()}
-    share = {"NAG": (nag - 1) / (duplicate - 1)}
+    share = {"NAG": {"median": (m := (nag - 1) / (duplicate - 1)), "low": m - 0.04, "high": m + 0.04}}
     return {"kind": "unet", "arms": every, "to_duplicate": share, "published": None} | more
 
 
@@ -142,7 +156,9 @@ def test_targets_say_what_is_missed():
     assert made["off, other pictures than without"] is False and made["outside, other pictures than without"] is True
     assert made["NAG, time as a share of what 'duplicate' adds"]
     made = {t["what"]: t["met"] for t in targets(record(1.04, 1.1))}
-    assert made["NAG, time"] is False and not made["NAG, time as a share of what 'duplicate' adds"]
+    assert made["NAG, time"] is False and made["NAG, time as a share of what 'duplicate' adds"] is False
+    made = {t["what"]: t["met"] for t in targets(record(1.027, 1.1))}
+    assert made["NAG, time as a share of what 'duplicate' adds"] is None
     flux = targets(record(1.3, 1.6, kind="flux", published=0.87))
     assert [t["met"] for t in flux if t["what"].startswith("NAG, time")] == [True]
 
