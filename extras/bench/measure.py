@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Plan:
     rounds: int = 15
     seconds: float | None = None
     memory: bool = True
-    steps: tuple[str, ...] | None = None
+    steps: Sequence[str] | None = None
 
 
 def measure(shape: Shape, dtype: torch.dtype, resolution: int, plan: Plan, say: Say, batch: int = 1) -> Record:
@@ -157,7 +157,7 @@ def _timed(times: Times, name: str, kind: str) -> Record:
         "wall_seconds": statistics.median(times.wall[name].values()),
         "ratios": [round(ratio, 5) for ratio in times.ratios(name)],
     }
-    layers = times.by_layers(name, kind) if kind and times.layers[BASE] else []
+    layers = times.by_layers(name, kind) if kind else []
     return found | ({"by_layers": asdict(Spread.of(layers))} if layers else {})
 
 
@@ -179,7 +179,7 @@ def _without_kernel(every: dict[str, Arm]) -> str:
 
 def _ratios(times: Times, name: str) -> list[float]:
     """By round, from the layers where they are metered."""
-    return times.by_layers(name, "cross") if times.layers[BASE] else times.ratios(name)
+    return times.by_layers(name, "cross") or times.ratios(name)
 
 
 def _once(arm: Arm, subject: Subject) -> float:
@@ -212,6 +212,6 @@ def _hot(every: dict[str, Arm]) -> list[Record]:
 
 
 def _line(shape: Shape, number: int, times: Times) -> str:
-    layers = times.by_layers(NAG, "cross") if times.layers[BASE] else []
+    layers = times.by_layers(NAG, "cross")
     more = f", by layers {statistics.median(layers):.4f}" if layers else ""
     return f"{shape.name}: round {number}, NAG {times.spread(NAG).median:.4f} of the plain step{more}"

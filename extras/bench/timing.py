@@ -8,12 +8,14 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from .arms import BASE, Arm
 from .meter import Meter
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,9 +33,9 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         """At least one value."""
         quartiles = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-        draw = random.Random(0)
-        medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(1000))
-        return cls(statistics.median(values), quartiles[0], quartiles[2], medians[25], medians[974], len(values))
+        return cls(
+            statistics.median(values), quartiles[0], quartiles[2], *_interval(values, statistics.median), len(values)
+        )
 
 
 def share(ours: Sequence[float], plain: Sequence[float]) -> dict[str, float] | None:
@@ -41,15 +43,20 @@ def share(ours: Sequence[float], plain: Sequence[float]) -> dict[str, float] | N
     which both took their turns). The arguments: their ratios to the plain step. None where it is not clear that the
     other adds anything."""
 
-    def of(rounds: Sequence[int]) -> float:
-        mine, its = (statistics.median(ratios[n] for n in rounds) - 1 for ratios in (ours, plain))
+    def of(rounds: Sequence[tuple[float, float]]) -> float:
+        mine, its = (statistics.median(ratios) - 1 for ratios in zip(*rounds, strict=True))
         return mine / its if its > 0 else math.inf
 
-    every = range(min(len(ours), len(plain)))
-    median = of(every)
+    rounds = list(zip(ours, plain, strict=True))
+    low, high = _interval(rounds, of)
+    return {"median": of(rounds), "low": low, "high": high} if math.isfinite(high) else None
+
+
+def _interval(values: Sequence[T], of: Callable[[Sequence[T]], float]) -> tuple[float, float]:
+    """95 %, of what ``of`` makes of them (bootstrap)."""
     draw = random.Random(0)
-    drawn = sorted(of(draw.choices(every, k=len(every))) for _ in range(1000))
-    return {"median": median, "low": drawn[25], "high": drawn[974]} if math.isfinite(drawn[974]) else None
+    drawn = sorted(of(draw.choices(values, k=len(values))) for _ in range(1000))
+    return drawn[25], drawn[974]
 
 
 @dataclass
@@ -71,7 +78,7 @@ class Times:
 
     def by_layers(self, name: str, kind: str, to: str = BASE) -> list[float]:
         """The same ratios for an arm that differs inside the layers of this kind only: each step in units of its own
-        rest."""
+        rest. Empty where they were not metered."""
 
         def step(arm: str, n: int) -> float:
             return self.busy[arm][n] / (self.busy[arm][n] - self.layers[arm][n][kind])

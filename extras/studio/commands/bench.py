@@ -133,8 +133,7 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
         if not fits(shape, dtype, free):
             result["skipped"].append(f"{name} in {dtype}: {free / 1e9:.1f} GB are free, which is not enough")
             continue
-        steps = None if options.steps is None else tuple(options.steps)
-        plan = Plan(device, options.rounds, seconds, not options.no_memory, steps)
+        plan = Plan(device, options.rounds, seconds, not options.no_memory, options.steps)
         record = measure(shape, dtype, resolution, plan, say, options.batch)
         record |= {"targets": targets(record), "command": command, "date": datetime.date.today().isoformat()}
         result["models"].append(record)
