@@ -19,6 +19,7 @@ from .adaptive import Adaptive
 from .branches import Branch, RowGroup
 from .branches.padding import filling
 from .layers import Layer
+from .layout import copy_as
 from .maths import Effect, normalized_guidance
 from .part import PartState
 
@@ -143,7 +144,7 @@ class Tap:
             factor = state.adaptive.factor(layer, group.images, rows, z_neg, learn=state.counting)
             strength = factor * (state.strength * layer.strength)
             if not every and out is z_pos:
-                out = z_pos.clone()
+                out = copy_as(z_pos)
             into = out[where] if isinstance(where, slice) and not every and rows is whole else None
             rule = (state.scale, state.tau, state.alpha, strength, effect)
             guided = normalized_guidance(rows, z_neg, *rule, into=into, kernel=state.kernel)

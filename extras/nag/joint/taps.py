@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ..adaptive import Adaptive
 from ..layers import Layer
+from ..layout import copy_as
 from ..maths import Effect, normalized_guidance
 from ..part import PartState
 from ..taps import marked, unwrap
@@ -245,7 +246,7 @@ class JointTap:
                 rule = (state.scale, state.tau, state.alpha, factor * (state.strength * layer.strength))
                 every = isinstance(where, slice) and z_pos.shape == z.shape
                 if not every and out is z:
-                    out = z.clone()
+                    out = copy_as(z)
                 into = out[where, first:end, :width] if isinstance(where, slice) and not every else None
                 goes_on = normalized_guidance(z_pos, negative.z_neg, *rule, effect, into, state.kernel)
                 state.draw(negative.rows, goes_on, z_pos)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..branches.identity import mixed
 from ..layers import Layer
+from ..layout import copy_as
 from ..part import Rows
 from ..schedule import Schedule
 from ..taps import marked, projection
@@ -60,7 +61,7 @@ class AttentionPerturbation(Perturbation):
             perturbed = mixed(own, values[at], self.beta * layer.strength, self.heads, layer.heads)
             state.note(layer, moved(perturbed, own))
             if len(numbers) < z.shape[0]:
-                out = z.clone()
+                out = copy_as(z)
                 out[at] = perturbed
                 return (out, *args[1:])
             return (perturbed, *args[1:])
