@@ -27,7 +27,7 @@ _FREE = {
         "alias",
     ),
     *("detach", "split", "chunk", "unbind", "as_strided", "reshape", "narrow", "split_with_sizes", "unfold"),
-    *("empty", "empty_like", "empty_strided", "promote_types"),
+    *("empty", "new_empty", "empty_like", "empty_strided", "promote_types", "device"),
 }
 
 

@@ -1,8 +1,7 @@
-"""A compiled function on a CPU, called directly: what torch.compile checks before each call takes as long there as a
-small layer's rule.
+"""A compiled function, called directly: torch.compile's checks before each call take as long as a small layer's rule.
 
-The checks are this module's own: flat, contiguous tensors of one shape, and every shape compared with the plain
-function when it is first met. Where torch cannot make it, or makes it wrong, there is none.
+The checks are this module's own: contiguous tensors of one shape, and every shape compared with the plain function when
+it is first met. Where torch cannot make it, or makes it wrong, there is none.
 """
 
 from __future__ import annotations
@@ -16,55 +15,67 @@ from torch import Tensor
 # Tokens, width. The kernel is for all sizes, but its threads are decided upon by those it is made with.
 _EXAMPLE = (4096, 1280)
 
-Made = Callable[..., "Sequence[Tensor]"]
-_Kind = tuple[torch.dtype, ...]
+Made = Callable[..., Any]
+_Kind = tuple[Any, ...]
 
 
 class Direct:
-    """``function``: of three (tokens, width) tensors and some numbers, as tensors without dimensions; it writes into
-    the third. ``check``: told the same afterwards, raises where the third is not what it should be."""
+    """``function``: of three (tokens, width) tensors, one (2, tokens, 1), and some numbers, as tensors without
+    dimensions; it writes into the third and the fourth. ``check``: told the three and the numbers afterwards, raises
+    where the third is not what it should be."""
 
     def __init__(self, function: Callable[..., Any], check: Callable[..., None]):
         self._function, self._check = function, check
         self._made: dict[_Kind, Made] = {}
         self._refused: set[_Kind] = set()
-        self._sound: set[tuple[_Kind, torch.Size]] = set()
+        self._sound: set[_Kind] = set()  # kinds and shapes
 
-    def __call__(self, *args: Tensor) -> Sequence[Tensor] | None:
-        """What the function returns; None: not possible."""
-        kind = tuple(x.dtype for x in args)
-        if kind in self._refused or not self._fits(args):
-            return None
+    def __call__(self, features: Sequence[Tensor], lengths: Tensor, numbers: Sequence[Tensor]) -> bool:
+        """Was it done? ``features``: three tensors of one shape, (..., width), ``lengths``: (2, ..., 1)."""
+        first, second, third = features
+        shape = first.shape
+        kind = (first.device, first.dtype, second.dtype, numbers[0].dtype)
+        if kind in self._refused or not _fit(first, second, third):
+            return False
         try:
-            if kind not in self._made:
-                self._made[kind] = self._make(kind)
-            found = self._made[kind](*args)
-            if (kind, args[0].shape) not in self._sound:
-                self._check(*args)
-                self._sound.add((kind, args[0].shape))
-            return found
+            flat = *(x.view(-1, shape[-1]) for x in features), lengths.view(2, -1, 1)
+            made = self._made.get(kind)
+            if made is None:
+                made = self._made[kind] = self._make(flat, numbers)
+            made(*flat, *numbers)
+            if (*kind, shape) not in self._sound:
+                self._check(*features, *numbers)
+                self._sound.add((*kind, shape))
+            return True
         except Exception:  # whatever a compiler may say: there are other ways
             self._refused.add(kind)
-            return None
+            return False
 
-    @staticmethod
-    def _fits(args: Sequence[Tensor]) -> bool:
-        shape = args[0].shape
-        flat = len(shape) == 2 and min(shape) > 1
-        return flat and all(
-            x.device.type == "cpu" and x.is_contiguous() and not x.requires_grad and x.shape == (shape if i < 3 else ())
-            for i, x in enumerate(args)
-        )
-
-    def _make(self, kind: _Kind) -> Made:
+    def _make(self, flat: Sequence[Tensor], numbers: Sequence[Tensor]) -> Made:
         from torch import _inductor  # these take a while
         from torch.fx.experimental.proxy_tensor import make_fx
 
+        def like(x: Tensor, *shape: int) -> Tensor:
+            return torch.empty(shape, dtype=x.dtype, device=x.device)
+
         with torch.inference_mode(False), torch.no_grad():
-            like = [torch.empty(_EXAMPLE if i < 3 else (), dtype=dtype) for i, dtype in enumerate(kind)]
+            tokens, width = _EXAMPLE
+            examples = *(like(x, tokens, width) for x in flat[:3]), like(flat[3], 2, tokens, 1), *map(like, numbers)
             # without what it is said to return: torch's cache cannot read a name for a type, and prints a traceback
-            graph = make_fx(lambda *args: self._function(*args), tracing_mode="symbolic")(*like)
+            graph = make_fx(lambda *args: self._function(*args), tracing_mode="symbolic")(*examples)
             symbolic = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
             # no pool of compiler processes that would outlive the run
             made: Made = _inductor.compile(graph, symbolic, options={"compile_threads": 1})
         return made
+
+
+def _fit(first: Tensor, second: Tensor, third: Tensor) -> bool:
+    """Of one shape that does not vanish or repeat, and as they lie in memory; on a device that code is made for."""
+    shape = first.shape
+    tokens, width = shape[:-1].numel(), shape[-1]
+    return (
+        tokens > 1
+        and width > 1
+        and first.device.type in ("cpu", "cuda")
+        and all(x.shape == shape and x.is_contiguous() and not x.requires_grad for x in (first, second, third))
+    )

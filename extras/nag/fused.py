@@ -1,21 +1,20 @@
 """The rule of maths.py as one compiled kernel: Triton's on CUDA, C++ on a CPU, both by torch.compile.
 
-In eager torch the rule is a dozen passes over the features; compiled it is about two, on a CPU called directly where
-that can be (direct.py). Where no kernel can be made (no compiler, no Triton, a torch too old for this Python) the eager
+In eager torch the rule is a dozen passes over the features; compiled it is about two, called directly where that can
+be (direct.py). Where no kernel can be made (no compiler, no Triton, a torch too old for this Python) the eager
 rule does the work, and ``note`` says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .closeness import check_close
 from .direct import Direct
-from .maths import rule, wide_type
+from .maths import rule
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -25,8 +24,7 @@ UNUSED = (
     "(something watches its operations, or it has compiled the rule too often)"
 )
 
-_Sums = tuple[Tensor, Tensor]
-_kernel: Callable[..., _Sums] | None = None  # one for all runs: compiling takes seconds
+_kernel: Callable[..., None] | None = None  # one for all runs: compiling takes seconds
 _sound: set[tuple[str, torch.dtype, torch.dtype]] = set()  # device and types for which it was compared
 _refused = ""  # why no kernel is used in this process any more
 _plain = 0  # how often torch ran the rule as it is written, although it was asked for the kernel
@@ -41,54 +39,65 @@ class FusedRule:
         self._numbers: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def __call__(
-        self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
-    ) -> _Sums | None:
-        """The guided features go into ``into``; returns the two sums of maths.rule(), or None: not possible.
+        self,
+        z_pos: Tensor,
+        z_neg: Tensor,
+        push: float | Tensor,
+        tau: float,
+        alpha: float,
+        into: Tensor,
+        lengths: Tensor,
+    ) -> bool:
+        """The guided features go into ``into``, the two lengths of maths.rule() into ``lengths``; False: not possible.
 
-        The first call for a device and dtype, on a CPU for each shape, is compared with the eager rule (this waits for
-        the device).
+        The first call for a device and dtype, for each shape where it is called directly, is compared with the eager
+        rule (this waits for the device).
         """
         global _refused
-        plain = _plain
-        kind = (z_pos.device.type, z_pos.dtype, z_neg.dtype)
         if not _refused:
             try:
                 if torch.compiler.is_compiling():  # the host compiles the whole model, this hook with it
-                    return None
+                    return False
                 if _watched():
                     self.note = UNUSED
-                    return None
-                arguments = self._as_tensors(z_pos, z_neg, push, tau, alpha, into)
-                directly = _direct(*arguments)
-                if directly is not None:
-                    moved, size = directly
-                    return moved, size
-                sums = _compiled()(*arguments)
-                if kind not in _sound:
-                    _compare(z_pos, z_neg, into, push, tau, alpha)
-                    _sound.add(kind)
-                if _plain > plain:
-                    self.note = UNUSED
-                return sums
+                    return False
+                self._compiled(z_pos, z_neg, push, tau, alpha, into, lengths)
+                return True
             except Exception as error:  # whatever a compiler may say: guidance goes on without it
                 first = (str(error).strip().splitlines() or [""])[0]
                 _refused = f"{type(error).__name__}: {first}"[:200]
         self.note = f"no fused kernel here, so the rule ran without ({_refused})"
-        return None
+        return False
 
-    def _as_tensors(
-        self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The same in a form for which one kernel does for every number, batch and resolution."""
-        tensors = (z_pos, z_neg, into)
-        wide = wide_type(z_pos, z_neg)
+    def _compiled(
+        self,
+        z_pos: Tensor,
+        z_neg: Tensor,
+        push: float | Tensor,
+        tau: float,
+        alpha: float,
+        into: Tensor,
+        lengths: Tensor,
+    ) -> None:
+        tensors: tuple[Tensor, ...] = (z_pos, z_neg, into, lengths)
         if isinstance(push, Tensor):
-            numbers = (push, *self._on_device(z_pos.device, wide, tau, alpha))
+            numbers = (push, *self._on_device(z_pos.device, lengths.dtype, tau, alpha))
         else:
-            numbers = self._on_device(z_pos.device, wide, push, tau, alpha)
+            numbers = self._on_device(z_pos.device, lengths.dtype, push, tau, alpha)
+            if _direct(tensors[:3], lengths, numbers):
+                return
             if z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in tensors):
-                tensors = (z_pos.flatten(0, -2), z_neg.flatten(0, -2), into.view(-1, into.shape[-1]))
-        return (*(t.detach() for t in tensors), *numbers)  # detached: what a view is of would matter to the compiler
+                # one kernel for every batch and resolution
+                tensors = (*(t.view(-1, t.shape[-1]) for t in tensors[:3]), lengths.view(2, -1, 1))
+        plain = _plain
+        # detached: what a view is of would matter to the compiler
+        _by_torch()(*(t.detach() for t in tensors), *numbers)
+        kind = (z_pos.device.type, z_pos.dtype, z_neg.dtype)
+        if kind not in _sound:
+            _compare(z_pos, z_neg, into, *numbers)
+            _sound.add(kind)
+        if _plain > plain:
+            self.note = UNUSED
 
     def _on_device(self, device: torch.device, wide: torch.dtype, *numbers: float) -> tuple[Tensor, ...]:
         """Kept, as every step of a run has the same few: a number on its way to a device costs time."""
@@ -103,7 +112,7 @@ def _watched() -> bool:
     return bool(getattr(torch._C, "_len_torch_dispatch_stack", int)())
 
 
-def _compiled() -> Callable[..., _Sums]:
+def _by_torch() -> Callable[..., None]:
     global _kernel
     if _kernel is None:
         # no pool of compiler processes that would outlive the run
@@ -111,14 +120,20 @@ def _compiled() -> Callable[..., _Sums]:
     return _kernel
 
 
-def _into(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> _Sums:
+def _into(
+    z_pos: Tensor, z_neg: Tensor, into: Tensor, lengths: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
+) -> None:
     if not torch.compiler.is_compiling():
         _note_plain()
-    return _written(z_pos, z_neg, into, push, tau, alpha)
+    _written(z_pos, z_neg, into, lengths, push, tau, alpha)
 
 
-def _written(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> _Sums:
-    return rule(z_pos, z_neg, push, tau, alpha, into, compiled=True)[1:]
+def _written(
+    z_pos: Tensor, z_neg: Tensor, into: Tensor, lengths: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
+) -> None:
+    _, *both = rule(z_pos, z_neg, push, tau, alpha, into, compiled=True)
+    for number, length in enumerate(both):  # not by unbind(): torch would make it for one number of tokens only
+        lengths[number].copy_(length)
 
 
 def _note_plain() -> None:
@@ -126,7 +141,7 @@ def _note_plain() -> None:
     _plain += 1
 
 
-def _compare(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Any, tau: Any, alpha: Any) -> None:
+def _compare(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> None:
     check_close(into, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")
 
 

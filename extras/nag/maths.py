@@ -19,18 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Kernel = Callable[[Tensor, Tensor, "float | Tensor", float, float, Tensor], "tuple[Tensor, Tensor] | None"]
+from .layout import empty_as
+
+# z_pos, z_neg, push, tau, alpha, where out goes, where the lengths go -> was it done?
+Kernel = Callable[[Tensor, Tensor, "float | Tensor", float, float, Tensor, Tensor], bool]
 _PIECE = 65536  # numbers per thread of a CPU that are worked on at once: their copies stay in its cache
 
 
 @dataclass
 class Effect:
-    """How much guidance has changed: sums of |out - z_pos| and of |z_pos|. They stay on the device until a run ends:
-    reading one would wait for it."""
+    """How much guidance has changed. ``sums``: of |out - z_pos| and of |z_pos|, two numbers in each tensor. They stay
+    on the device until a run ends: reading one would wait for it."""
 
-    moved: list[Tensor] = field(default_factory=list)
-    size: list[Tensor] = field(default_factory=list)
-    share: float = 1.0  # what ``moved`` is yet to be multiplied by
+    sums: list[Tensor] = field(default_factory=list)
+    share: float = 1.0  # what the first is yet to be multiplied by
 
 
 def normalized_guidance(
@@ -63,19 +65,20 @@ def normalized_guidance(
     push = strength * (scale - 1.0)
     if alpha == 0.0 or (not isinstance(push, Tensor) and push == 0.0):
         if effect is not None:
-            effect.moved.append(z_pos.new_zeros((), dtype=torch.float32))
-            effect.size.append(z_pos.float().abs().sum())
+            size = z_pos.detach().float().abs().sum()
+            effect.sums.append(torch.stack((torch.zeros_like(size), size)))
         return z_pos if into is None else into.copy_(z_pos)
     if torch.is_grad_enabled() and (z_pos.requires_grad or z_neg.requires_grad):
-        result, moved, size = rule(z_pos, z_neg, push, tau, alpha, None)
+        result, *both = rule(z_pos, z_neg, push, tau, alpha, None)
         result = result if into is None else into.copy_(result)
+        lengths = torch.stack(both).detach()
     else:
-        result = torch.empty_like(z_pos) if into is None else into
-        sums = None if kernel is None else kernel(z_pos, z_neg, push, tau, alpha, result)
-        moved, size = sums or _in_pieces(z_pos, z_neg, push, tau, alpha, result)
+        result = empty_as(z_pos) if into is None else into
+        lengths = z_pos.new_empty((2, *z_pos.shape[:-1], 1), dtype=wide_type(z_pos, z_neg))
+        if kernel is None or not kernel(z_pos, z_neg, push, tau, alpha, result, lengths):
+            _in_pieces(z_pos, z_neg, push, tau, alpha, result, lengths)
     if effect is not None:
-        effect.moved.append(moved.detach())
-        effect.size.append(size.detach())
+        effect.sums.append(lengths.flatten(1).sum(1))
         effect.share = alpha
     return result
 
@@ -87,15 +90,18 @@ def rule(
     tau: float | Tensor,
     alpha: float | Tensor,
     into: Tensor | None,
+    lengths: Tensor | None = None,
     spare: Sequence[Tensor | None] = (None, None, None),
     compiled: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(out, sum of |out - z_pos| / alpha, sum of |z_pos|), in as few passes as torch has. Checks nothing; arguments as
-    of normalized_guidance(), ``push`` is strength * (scale - 1); ``tau`` and ``alpha`` may be tensors without
-    dimensions. ``into``: where out goes; ``spare``: three wide tensors shaped like z_pos to work in, instead of new
-    ones (both without gradients). ``compiled``: written for a compiler."""
+    """(out, |out - z_pos| / alpha, |z_pos|), the last two of each token: (..., 1). In as few passes as torch has.
+    Checks nothing; arguments as of normalized_guidance(), ``push`` is strength * (scale - 1); ``tau`` and ``alpha`` may
+    be tensors without dimensions. ``into``: where out goes; ``lengths``: where the two go, (2, ..., 1); ``spare``:
+    three wide tensors shaped like z_pos to work in, instead of new ones (all without gradients). ``compiled``: written
+    for a compiler."""
     wide = wide_type(z_pos, z_neg)
     first, second, third = spare
+    moved, size = (None, None) if lengths is None else lengths.unbind()
     positive = _widened(z_pos, wide, first)
     # z + (s-1)(z - n) and z - alpha(z - g^), not the sums of products: these are exact where nothing changes. The
     # first is what lerp computes from 0.5 on, in one pass; for a compiler lerp would be more work.
@@ -105,11 +111,9 @@ def rule(
         guided = positive + more * (positive - negative)
     else:
         guided = torch.lerp(negative.expand_as(positive), positive, more + 1.0, out=second)
-    norm_pos = _length(positive, third)
-    # min(r, tau) / r  ==  min(1, tau |z| / |g|): no 0/0 for a zero row on either side.
-    shrink = (tau * norm_pos / _length(guided, third).clamp_min(torch.finfo(wide).tiny)).clamp_max(1.0)
-    back = torch.addcmul(positive, guided, shrink, value=-1.0, out=second)
-    moved = _length(back, third).sum()  # by tokens first: in one pass with what comes next, where this is compiled
+    size = _length(positive, third, size)
+    back = torch.addcmul(positive, guided, _shrink(size, _length(guided, third), tau), value=-1.0, out=second)
+    moved = _length(back, third, moved)
     step, share = (back * alpha, 1.0) if isinstance(alpha, Tensor) else (back, alpha)
     half = z_pos.dtype == torch.float16
     # Where numbers are narrowed, a CPU is faster in two passes.
@@ -120,32 +124,29 @@ def rule(
         out = torch.clamp(out, -limit, limit, out=third)
     if not direct:
         out = out.to(z_pos.dtype) if into is None else into.copy_(out)
-    return out, moved, norm_pos.sum()
+    return out, moved, size
 
 
 def _in_pieces(
-    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The rule, on a CPU for some tokens at a time; the two sums."""
+    z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor, lengths: Tensor
+) -> None:
+    """The rule, on a CPU for some tokens at a time."""
     tokens = z_pos.shape[-2] if z_pos.dim() > 1 else 1
     each = tokens
     if z_pos.device.type == "cpu":
         each = max(1, _PIECE * torch.get_num_threads() * tokens // max(1, z_pos.numel()))
     if each >= tokens:
-        return rule(z_pos, z_neg, push, tau, alpha, into)[1:]
+        rule(z_pos, z_neg, push, tau, alpha, into, lengths)
+        return
 
     def piece(x: Any, first: int) -> Any:
         own = isinstance(x, Tensor) and x.dim() > 1 and x.shape[-2] == tokens
         return x[..., first : first + each, :] if own else x
 
-    spare = z_pos.new_empty((3, *piece(z_pos, 0).shape), dtype=wide_type(z_pos, z_neg))
-    sums = []
+    spare = z_pos.new_empty((3, *piece(z_pos, 0).shape), dtype=lengths.dtype)
     for first in range(0, tokens, each):
-        pos, neg, strength = (piece(x, first) for x in (z_pos, z_neg, push))
-        fitting = spare[..., : pos.shape[-2], :].unbind()
-        sums.append(rule(pos, neg, strength, tau, alpha, piece(into, first), fitting)[1:])
-    moved, size = (torch.stack(column).sum() for column in zip(*sums, strict=True))
-    return moved, size
+        pos, neg, strength, out, both = (piece(x, first) for x in (z_pos, z_neg, push, into, lengths))
+        rule(pos, neg, strength, tau, alpha, out, both, spare[..., : pos.shape[-2], :].unbind())
 
 
 def wide_type(*tensors: Tensor) -> torch.dtype:
@@ -157,11 +158,39 @@ def _widened(x: Tensor, wide: torch.dtype, spare: Tensor | None) -> Tensor:
     return x.to(wide) if spare is None or x.dtype == wide else spare.copy_(x)
 
 
-def _length(x: Tensor, spare: Tensor | None) -> Tensor:
+def _length(x: Tensor, spare: Tensor | None, into: Tensor | None = None) -> Tensor:
     """L1 norm of each token, (..., 1): one pass on a GPU; on a CPU torch's one is slower than these two."""
     if x.is_cuda:
-        return torch.linalg.vector_norm(x, 1, -1, keepdim=True)
-    return torch.abs(x, out=spare).sum(-1, keepdim=True)
+        return torch.linalg.vector_norm(x, 1, -1, keepdim=True, out=into)
+    return torch.sum(torch.abs(x, out=spare), -1, keepdim=True, out=into)
+
+
+def _shrink(norm_pos: Tensor, norm: Tensor, tau: float | Tensor) -> Tensor:
+    """min(r, tau) / r  ==  min(1, tau |z| / |g|): 1 for a zero row of both, where that is 0/0."""
+    if isinstance(tau, Tensor):
+        return (tau * norm_pos / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
+    zero, one = _zero_and_one(norm)
+    return torch.fmin(torch.addcdiv(zero, norm_pos, norm, value=tau), one)  # fmin takes the number where one is none
+
+
+_kept: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+
+def _zero_and_one(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Without dimensions. Kept, as making them is as much work for a GPU as what they are for."""
+    kind = (like.device, like.dtype)
+    if kind in _kept:
+        return _kept[kind]
+    with torch.inference_mode(False):  # they outlive the mode they are made in
+        zero, one = (torch.full((), x, dtype=like.dtype, device=like.device) for x in (0.0, 1.0))
+    if not _recording(like.device):
+        _kept[kind] = zero, one
+    return zero, one
+
+
+def _recording(device: torch.device) -> bool:
+    """Is a CUDA graph being recorded? What is made then has its value only once that graph runs."""
+    return device.type == "cuda" and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _check(scale: float, tau: float, alpha: float, strength: float | Tensor) -> None:

@@ -337,17 +337,20 @@ def raise_first(error: Exception | None) -> None:
 
 def _numbers(changes: Sequence[Tensor | Effect]) -> list[float]:
     """Relative changes. The one place where measurements leave the device."""
-    every = [number for c in changes for number in ((*c.moved, *c.size) if isinstance(c, Effect) else (c,))]
+    every = [numbers for c in changes for numbers in (c.sums if isinstance(c, Effect) else (c.reshape(1),))]
     if not every:
         return []
-    read = iter(torch.stack([n.detach().to(every[0].device, torch.float32) for n in every]).tolist())
+    read = torch.cat([n.detach().to(every[0].device, torch.float32) for n in every]).tolist()
     values: list[float] = []
+    first = 0
     for change in changes:
+        count = 2 * len(change.sums) if isinstance(change, Effect) else 1
+        numbers, first = read[first : first + count], first + count
         if isinstance(change, Effect):
-            moved, size = (sum(next(read) for _ in part) for part in (change.moved, change.size))
+            moved, size = sum(numbers[::2]), sum(numbers[1::2])
             values.append(change.share * moved / size if size else 0.0)
         else:
-            values.append(next(read))
+            values += numbers
     return values
 
 

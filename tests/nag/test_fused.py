@@ -30,7 +30,11 @@ def compiler(request, monkeypatch):
     if no_compiler():
         pytest.skip(f"torch.compile does not work here: {no_compiler()}")
     if request.param == "by torch.compile":
-        monkeypatch.setattr(fused, "_direct", lambda *_: None)
+        monkeypatch.setattr(fused, "_direct", lambda *_: False)
+        yield
+    else:
+        yield
+        assert isinstance(fused._direct, Direct) and not fused._direct._refused, "it was not called directly"
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def both(z_pos, z_neg, *numbers, into=False):
         with torch.no_grad():
             out = normalized_guidance(z_pos, z_neg, *numbers, effect=effect, into=place, kernel=kernel)
         assert kernel is None or not kernel.note
-        results.append((out, float(effect.moved[0]), float(effect.size[0])))
+        results.append((out, *effect.sums[0].tolist()))
     return results
 
 
@@ -114,7 +118,7 @@ def guided(monkeypatch, **values):
         run.step_at(999.0)
         run.call([(0, 0)])
         out = unet(x, 999.0, context)
-    return out, run.report, [sums is not None for sums in used]
+    return out, run.report, used
 
 
 def test_a_run_uses_it_when_asked_and_only_then(compiler, monkeypatch):
@@ -157,15 +161,14 @@ def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monk
 
 def test_a_kernel_that_is_wrong_is_not_used(fresh, monkeypatch):
     def wrong(function, **more):
-        def kernel(z_pos, z_neg, into, *numbers):
-            sums = function(z_pos, z_neg, into, *numbers)
+        def kernel(z_pos, z_neg, into, *others):
+            function(z_pos, z_neg, into, *others)
             into *= 1.01
-            return sums
 
         return kernel
 
     plain, *_ = guided(monkeypatch)
-    monkeypatch.setattr(fused, "_direct", lambda *_: None)
+    monkeypatch.setattr(fused, "_direct", lambda *_: False)
     monkeypatch.setattr(torch, "compile", wrong)
     compiled, report, used = guided(monkeypatch, fused=True)
     assert torch.equal(compiled, plain) and not any(used)

@@ -72,7 +72,8 @@ def test_strength_by_token(z):
 
 
 def change(effect):
-    return sum(effect.moved).item() * effect.share, sum(effect.size).item()
+    moved, size = sum(effect.sums).tolist()
+    return moved * effect.share, size
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0])
@@ -80,7 +81,7 @@ def test_the_account_is_the_sum_of_changes_and_of_features(z, alpha):
     effect = Effect()
     out = normalized_guidance(*z, 5, 2.5, alpha, effect=effect)
     moved, size = change(effect)
-    assert effect.share == alpha and len(effect.moved) == len(effect.size) == 1
+    assert effect.share == alpha and len(effect.sums) == 1
     assert moved == pytest.approx((out - z[0]).abs().sum().item(), rel=1e-5)
     assert size == pytest.approx(z[0].abs().sum().item(), rel=1e-6)
 
@@ -91,9 +92,9 @@ def test_the_account_of_nothing_done(z, numbers):
     effect, into = Effect(), torch.full_like(pos, 7)
     assert normalized_guidance(pos, z[1], *numbers, effect=effect) is pos
     assert normalized_guidance(pos, z[1], *numbers, effect=effect, into=into) is into and torch.equal(into, pos)
-    assert [x.item() for x in effect.moved] == [0, 0] and {x.dtype for x in effect.moved} == {torch.float32}
-    assert effect.size[0].item() == pytest.approx(pos.float().abs().sum().item()) and len(effect.size) == 2
-    assert effect.size[0].dtype == torch.float32 and effect.moved[0].shape == ()
+    assert [x.shape for x in effect.sums] == [(2,)] * 2 and {x.dtype for x in effect.sums} == {torch.float32}
+    assert [x[0].item() for x in effect.sums] == [0, 0]
+    assert effect.sums[1][1].item() == pytest.approx(pos.float().abs().sum().item())
 
 
 # -- where it goes ---
@@ -129,7 +130,7 @@ def test_gradients_flow_where_they_are_asked_for(z, which):
     again = (pos if which == "pos" else neg).detach().clone().requires_grad_(True)
     worked_out(again if which == "pos" else z[0], again if which == "neg" else z[1], 5, 2.5, 0.6).sum().backward()
     torch.testing.assert_close(wanted.grad, again.grad, rtol=1e-4, atol=1e-4)
-    assert not effect.moved[0].requires_grad and not effect.size[0].requires_grad
+    assert not effect.sums[0].requires_grad
     assert change(effect)[0] == pytest.approx((out - pos).abs().sum().item(), rel=1e-5)
     with torch.no_grad():
         assert torch.equal(normalized_guidance(pos, neg, 5, 2.5, 0.6), out)
@@ -143,19 +144,41 @@ def test_a_kernel_takes_the_rules_place_or_leaves_it(z):
 
     def kernel(*arguments):
         seen.append(arguments)
-        arguments[-1].fill_(3.0)
-        return torch.tensor(5.0), torch.tensor(9.0)
+        into, lengths = arguments[-2:]
+        into.fill_(3.0)
+        lengths[0], lengths[1] = 5.0, 9.0
+        return True
 
     effect = Effect()
     out = normalized_guidance(*z, 5, 2.5, 0.6, 0.5, effect=effect, kernel=kernel)
-    pos, neg, *numbers, into = seen[0]
+    pos, neg, *numbers, into, lengths = seen[0]
     assert pos is z[0] and neg is z[1] and numbers == [2.0, 2.5, 0.6] and into is out
-    assert bool((out == 3).all()) and (effect.moved[0].item(), effect.size[0].item()) == (5, 9)
-    refused = normalized_guidance(*z, 5, 2.5, 0.6, kernel=lambda *arguments: None)
+    assert lengths.shape == (2, 2, 6, 1) and lengths.dtype == torch.float32
+    assert bool((out == 3).all()) and effect.sums[0].tolist() == [12 * 5, 12 * 9]
+    refused = normalized_guidance(*z, 5, 2.5, 0.6, kernel=lambda *arguments: False)
     assert torch.equal(refused, normalized_guidance(*z, 5, 2.5, 0.6))
     pos = z[0].clone().requires_grad_(True)
     normalized_guidance(pos, z[1], 5, 2.5, 0.6, kernel=kernel)
     assert len(seen) == 1, "not where gradients are wanted"
+
+
+@pytest.mark.parametrize("tau", [1.0, 2.5])
+def test_both_ways_of_the_limit_agree(tau):
+    """min(r, tau) / r by a number and by a tensor, where one or both tokens are nothing, too."""
+    norm_pos, norm = torch.tensor([0.0, 0.0, 3.0, 3.0, 3.0, 1e-30]), torch.tensor([0.0, 2.0, 0.0, 2.0, 40.0, 1e30])
+    expected = torch.tensor([1.0, 0.0, 1.0, 1.0, tau * 3 / 40, 0.0])
+    number, tensor = maths._shrink(norm_pos, norm, tau), maths._shrink(norm_pos, norm, torch.tensor(tau))
+    torch.testing.assert_close(number, expected)
+    torch.testing.assert_close(tensor[1:], expected[1:])
+    assert tensor[0] == 0, "times a token that is nothing"
+
+
+def test_what_is_kept_serves_every_mode(z, monkeypatch):
+    monkeypatch.setattr(maths, "_kept", {})
+    with torch.inference_mode():
+        first = normalized_guidance(*z, 5, 2.5, 0.6)
+    pos = z[0].clone().requires_grad_(True)
+    assert torch.equal(normalized_guidance(pos, z[1], 5, 2.5, 0.6).detach(), first) and len(maths._kept) == 1
 
 
 # -- pieces ---
@@ -247,7 +270,7 @@ def test_pieces_work_in_the_same_memory_and_copy_only_to_change_the_type(dtype, 
     in_pieces(monkeypatch, 64)
     with Made(64) as made:
         normalized_guidance(pos, neg, 5, 2.5, 0.6, into=into)
-    assert made.names == ["new_empty"]
+    assert made.names == ["new_empty"], "the spare ones; the lengths are smaller than a piece"
     assert made.copies == 4 * copies
 
 
@@ -319,7 +342,7 @@ def test_a_small_strength_in_low_precision_is_not_lost(z):
     push = torch.full((6, 1), 2.0**-12, dtype=torch.float16)
     out, moved, _ = maths.rule(*z, push, 2.5, 1.0, None)
     torch.testing.assert_close(out, worked_out(*z, 1 + 2.0**-12, 2.5, 1.0))
-    assert moved > 0
+    assert moved.min() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
