@@ -36,7 +36,9 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-        wide = [flag for flag in ("avx2", "avx512f", "amx_bf16") if flag in facts.get("flags", "").split()]
+        wide = [
+            flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in facts.get("flags", "").split()
+        ]
         return f"{facts['model name']} ({', '.join(wide)})" if wide else facts["model name"]
     except (OSError, KeyError):
         return platform.processor() or platform.machine()

@@ -106,15 +106,10 @@ def terminal(result: Record) -> str:
 
 def page(result: Record, plot: str) -> str:
     """docs/PERFORMANCE.md. ``plot``: path of the picture from there."""
-    about = result["machine"]
-    loads = [load for model in result["models"] for load in model["load"] if load is not None]
     lines = [
         "# What guidance costs",
         "",
         "Written by `python nagtime.py bench --docs`; the raw numbers: [bench.json](performance/bench.json).",
-        "",
-        f"Machine: {about['processor']}, {about['cores']} cores, {about['threads']} threads; device {about['device']}; "
-        f"torch {about['torch']}. " + (f"Load while measuring: {min(loads):g} to {max(loads):g}." if loads else ""),
         "",
         *METHOD,
         "",
@@ -131,6 +126,8 @@ def page(result: Record, plot: str) -> str:
             "",
             f"`{model['command']}`, {model['date']}, {model['rounds']} rounds",
             "",
+            _machine(model["machine"], [load for load in model["load"] if load is not None]),
+            "",
             markdown(table(model)),
             "",
             markdown(verdicts(model)),
@@ -144,12 +141,22 @@ def page(result: Record, plot: str) -> str:
             "",
             f"{result['curves_of']}; ratio of the guided step to the plain one. `{result['curves_command']}`",
             "",
+            _machine(result["curves_machine"], []),
+            "",
         ]
         for name, points in result["curves"].items():
             values = ", ".join(f"{p['at']:g}: {p['ratio']:.3f} ({p['low']:.3f}–{p['high']:.3f})" for p in points)
             lines.append(f"- **{name}**: {values}")
     lines += ["", "## Not measured", "", *[f"- {text}" for text in result["skipped"]]]
     return "\n".join(lines) + "\n"
+
+
+def _machine(about: Record, loads: Sequence[float]) -> str:
+    load = f" Load before and after: {min(loads):g} to {max(loads):g}." if loads else ""
+    return (
+        f"Machine: {about['processor']}, {about['cores']} cores, {about['threads']} threads; device {about['device']}; "
+        f"torch {about['torch']}.{load}"
+    )
 
 
 METHOD = (
@@ -208,7 +215,23 @@ def _text(model: Record) -> list[str]:
         f"A guided step makes {more[NAG]} operator calls more than the plain one, {calls} of them attention; "
         f"`{DUPLICATE}` makes {more[DUPLICATE]}, `{OFF}` {more[OFF]}, `{OUTSIDE}` {more[OUTSIDE]}.",
     ]
+    if "on_gpu" in model:
+        lines += ["", _on_gpu(model["on_gpu"])]
     return lines
+
+
+def _on_gpu(found: Record) -> str:
+    steps, layers = found["steps"], found["layers"]
+    base = steps[BASE]["launches"]
+    more = [f"`{name}` {steps[name]['launches'] - base:+d}" for name in steps if name != BASE]
+    waits = sum(step["waits"] for step in steps.values())
+    each = (steps[NAG]["launches"] - base) / layers
+    size = f"{found['dtype']}, {found['resolution']} x {found['resolution']}"
+    return (
+        f"**On a GPU, counted without one** (tensors that say they lie there, {size}; times are not known): the plain "
+        f"step launches {base} kernels; {', '.join(more)}. That is {each:g} for each of the {layers} layers that NAG "
+        f"guides. Waits for the device in all of these steps: {waits}."
+    )
 
 
 def _once(model: Record) -> str:

@@ -43,8 +43,9 @@ def test_it_is_a_command():
 def test_the_record_is_whole(run):
     result, _ = run
     assert [m["model"] for m in result["models"]] == ["tiny-sd15", "tiny-flux"]
-    assert result["machine"]["threads"] == 1 and result["machine"]["torch"] == torch.__version__
+    assert ("on_gpu" in result["models"][0]) and "on_gpu" not in result["models"][1]
     for model in result["models"]:
+        assert model["machine"]["threads"] == 1 and model["machine"]["torch"] == torch.__version__
         assert model["rounds"] == 2 and len(model["load"]) == 2
         for arm in model["arms"].values():
             assert len(arm["ratios"]) == arm["ratio"]["n"] == (1 if arm in seldom(model) else 2)
@@ -103,6 +104,13 @@ def test_results_are_added_model_by_model(run):
     assert both["curves"] == result["curves"] and not any(t.startswith("tiny-sd15") for t in both["skipped"])
     newer = {**result["models"][0], "rounds": 99}
     assert bench.joined(result, {**result, "models": [newer]})["models"][0]["rounds"] == 99
+    elsewhere = {**newer, "machine": {**newer["machine"], "processor": "another"}}
+    both = bench.joined(result, {**result, "models": [elsewhere]})
+    assert [m["rounds"] for m in both["models"] if m["model"] == "tiny-sd15"] in ([99, 2], [2, 99]), (
+        "each machine's own"
+    )
+    text = report.page(both, "x.svg")
+    assert text.count("Machine: ") == len(both["models"]) + 1 and "Machine: another, " in text
     other = {**newer, "dtype": "bfloat16"}
     both = bench.joined(result | {"skipped": ["tiny-sd15 in torch.float16: no"]}, {**result, "models": [other]})
     assert [(m["model"], m["dtype"]) for m in both["models"]] == [

@@ -108,18 +108,20 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
     from extras.bench.curves import curves
     from extras.bench.machine import machine
     from extras.bench.measure import Plan, measure
+    from extras.bench.pretended import launches
     from extras.bench.shapes import SHAPES, Subject, build, fits, free_bytes, reduced
     from extras.bench.targets import targets
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    about = machine(device, torch.get_num_threads())
     result: dict[str, Any] = {
-        "machine": machine(device, torch.get_num_threads()),
         "models": [],
         "curves": {},
         "curves_of": "",
         "curves_command": command,
+        "curves_machine": about,
         "skipped": [],
     }
     jobs = len(options.models) + (options.curves != "none")
@@ -136,6 +138,12 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
         plan = Plan(device, options.rounds, seconds, not options.no_memory, options.steps)
         record = measure(shape, dtype, resolution, plan, say, options.batch)
         record |= {"targets": targets(record), "command": command, "date": datetime.date.today().isoformat()}
+        record["machine"] = about
+        if device.type != "cuda" and shape.kind == "unet":
+            try:
+                record["on_gpu"] = launches(name, *sizes(name, "cuda", options))
+            except Exception as error:  # a count beside the measurement, on paths of torch that change
+                result["skipped"].append(f"what {name} would ask of a GPU: {type(error).__name__}: {error}"[:300])
         result["models"].append(record)
     if options.curves != "none":
         dtype, resolution = sizes(options.curves, device.type, options)
@@ -148,21 +156,25 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
             result["curves_of"] = f"{shape.name}, {str(dtype).removeprefix('torch.')}, {resolution} x {resolution}"
             result["curves"] = curves(subject, options.curve_rounds, say)
     if device.type != "cuda":
-        result["skipped"].append("kernel launches, synchronisations and times on a GPU: no CUDA device was there")
+        result["skipped"].append("times, kernel launches and synchronisations on a real GPU: no CUDA device was there")
     return result
 
 
 def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Both, what is new in the place of what it repeats (the same model in the same type); models in the order in
-    which they are known."""
-    models = {(model["model"], model["dtype"]): model for model in [*before["models"], *now["models"]]}
-    measured = {f"{name} in torch.{dtype}" for name, dtype in models}
+    """Both, what is new in the place of what it repeats (the same model in the same type on the same machine); models
+    in the order in which they are known."""
+
+    def kind(model: dict[str, Any]) -> tuple[int, str, str]:
+        return MODELS.index(model["model"]), model["dtype"], model["machine"]["processor"] + model["machine"]["device"]
+
+    models = {kind(model): model for model in [*before["models"], *now["models"]]}
+    measured = {f"{model['model']} in torch.{model['dtype']}" for model in models.values()}
     curves = now if now["curves"] else before
     skipped = [text for text in before["skipped"] if text.partition(":")[0] not in measured]
     return {
         **now,
-        **{key: curves[key] for key in ("curves", "curves_of", "curves_command")},
-        "models": [models[key] for key in sorted(models, key=lambda key: (MODELS.index(key[0]), key[1]))],
+        **{key: curves[key] for key in ("curves", "curves_of", "curves_command", "curves_machine")},
+        "models": [models[key] for key in sorted(models)],
         "skipped": list(dict.fromkeys([*skipped, *now["skipped"]])),
     }
 
