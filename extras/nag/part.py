@@ -6,17 +6,15 @@ its own window is in progress; close() always removes them.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
+from .account import Account, Change, Evaluation
 from .actmap import ActMap
 from .fused import FusedRule
 from .layers import Layer
@@ -43,7 +41,7 @@ class PartState:
     step: int = 0
     counting: bool = True
     total: int | None = None
-    changes: list[tuple[int, int, Tensor | Effect]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     missed: dict[str, int] = field(default_factory=dict)
     error: BaseException | None = None
     map: ActMap | None = None
@@ -84,10 +82,8 @@ class Part:
         self.cfg_factor = 1.0
         self._open = False
         self._last_key: Hashable = None
-        self._evaluations: list[tuple[int, float, float]] = []  # (index, strength, cfg factor) of each
-        self._forwards = 0
+        self.account = Account()
         self._report: Report | None = None
-        self._began = time.perf_counter()
 
     # -- before sampling ---
 
@@ -113,8 +109,8 @@ class Part:
             return
         self._last_key = key
         if index is None:
-            index = self._evaluations[-1][0] + 1 if self._evaluations else 0
-        self._evaluations.append((index, float(strength), float(cfg_factor)))
+            index = self.account.next_index
+        self.account.evaluations.append(Evaluation(index, float(strength), float(cfg_factor)))
         self.cfg_factor = float(cfg_factor)
         self.state.step, self.state.strength = index, float(strength)
         self._forget_rows()
@@ -150,7 +146,7 @@ class Part:
                 raise
             self.fail(error)
             return
-        self._forwards += 1
+        self.account.forwards += 1
 
     def cfg_scale(self, cfg: float) -> float:
         """The CFG scale of the current step: lowered in the cooldown, never below 1 by that."""
@@ -264,36 +260,9 @@ class Part:
         self.state.error = self.state.error or error
 
     def _make_report(self) -> Report:
-        effects = self._effects()
-        values = _numbers([change for _, change in effects])
-        of_layers = _numbers([change for *_, change in self.state.changes])
-        if not all(map(math.isfinite, values + of_layers)):
-            self.warn("the model's features were not finite in some guided calls")
-            values, of_layers = ([v if math.isfinite(v) else 0.0 for v in some] for some in (values, of_layers))
-        report = Report(layers=len(self.layers), calls=len(values), forwards=self._forwards, method=self.method)
-        report.seconds = time.perf_counter() - self._began
-        report.steps = len(self.resolved.times) if self.resolved else len({i for i, *_ in self._evaluations})
-        report.schedule = self.resolved.describe() if self.resolved else ""
-        report.mean_change = _mean(values)
-        by_step: dict[int, list[float]] = {}
-        by_layer: dict[int, list[float]] = {}
-        for (step, _), value in zip(effects, values, strict=True):
-            by_step.setdefault(step, []).append(value)
-        for (_, number, _), value in zip(self.state.changes, of_layers, strict=True):
-            by_layer.setdefault(number, []).append(value)
-        report.guided_steps = [step + 1 for step in sorted(by_step)]
-        strongest: dict[int, tuple[int, float, float]] = {}  # of a step's evaluations
-        for evaluation in self._evaluations:
-            known = strongest.setdefault(evaluation[0], evaluation)
-            if evaluation[1] > known[1]:
-                strongest[evaluation[0]] = evaluation
-        for step, strength, factor in sorted(strongest.values()):
-            of = by_step.get(step, [])
-            line = {"step": step + 1, "strength": strength, "cfg_factor": factor, "calls": len(of)}
-            report.per_step.append(line | {"change": _mean(of)})
-        for layer in self.layers:
-            of = by_layer.get(layer.index, [])
-            report.per_layer[layer.name] = {"notation": layer.notation, "calls": len(of), "change": _mean(of)}
+        report = self.account.report(self.method, self.layers, self.resolved, self._effects(), self.state.changes)
+        for text in report.warnings:
+            self.warn(text)
         report.warnings = self.warnings + self._own_warnings(report)
         if self.state.error is not None:
             report.error = f"{type(self.state.error).__name__}: {self.state.error}"
@@ -333,26 +302,3 @@ def raise_first(error: Exception | None) -> None:
     """Tell, once all is undone."""
     if error is not None:
         raise error
-
-
-def _numbers(changes: Sequence[Tensor | Effect]) -> list[float]:
-    """Relative changes. The one place where measurements leave the device."""
-    every = [numbers for c in changes for numbers in (c.sums if isinstance(c, Effect) else (c.reshape(1),))]
-    if not every:
-        return []
-    read = torch.cat([n.detach().to(every[0].device, torch.float32) for n in every]).tolist()
-    values: list[float] = []
-    first = 0
-    for change in changes:
-        count = 2 * len(change.sums) if isinstance(change, Effect) else 1
-        numbers, first = read[first : first + count], first + count
-        if isinstance(change, Effect):
-            moved, size = sum(numbers[::2]), sum(numbers[1::2])
-            values.append(change.share * moved / size if size else 0.0)
-        else:
-            values += numbers
-    return values
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

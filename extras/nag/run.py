@@ -141,7 +141,7 @@ class Run(Part):
 
     def _neutral(self) -> str:
         if self.state.neutral:
-            lowered = any(factor != 1 for *_, factor in self._evaluations)
+            lowered = any(evaluation.cfg_factor != 1 for evaluation in self.account.evaluations)
             effect = (
                 "guide nothing: only the cooldown acts, on a CFG above 1" if lowered else "leave the picture unchanged"
             )
