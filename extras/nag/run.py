@@ -51,10 +51,15 @@ class Run(Part):
         self.branch.check(chosen)
         # the leftovers of a lost run are looked for once, by whoever comes first
         self.leftovers = remove_leftovers(model) if layers is None else 0
-        rule = (self.how.scale, self.how.tau, self.how.alpha)
-        self.state: CallState = CallState(self.branch, *rule, strict=strict)
-        self.state.adaptive = Adaptive(settings.adaptive)
-        self.state.kernel = FusedRule() if settings.fused else None
+        self.state: CallState = CallState(
+            branch=self.branch,
+            scale=self.how.scale,
+            tau=self.how.tau,
+            alpha=self.how.alpha,
+            adaptive=Adaptive(settings.adaptive),
+            kernel=FusedRule() if settings.fused else None,
+            strict=strict,
+        )
         super().__init__(self.how.name, self.how.schedule, chosen, self.state)
         if resolved is not None:
             self.resolved, self.warnings = resolved, list(resolved.warnings)

@@ -8,7 +8,7 @@ filled up as the negative's are, which pays for half of the second attention. We
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -29,28 +29,53 @@ F = TypeVar("F", bound=Callable[..., Any])
 TextPart = Callable[[Tensor, "slice | Tensor"], "Tensor | None"]  # (queries of rows, which rows) -> features, if known
 
 
-@dataclass
-class CallState(PartState):
-    """What the taps read at each call; a Run writes it, once per step and model call (``groups``)."""
+@dataclass(kw_only=True)
+class RuleState(PartState):
+    """Of a method that guides features by the rule of maths.py: its s, tau and alpha."""
 
-    branch: Branch
     scale: float
     tau: float
     alpha: float
-    groups: list[RowGroup] = field(default_factory=list)
-    batch: int = 0  # smallest batch the groups fit into
-    mixed: set[int] = field(default_factory=set)  # layers (index) in which the text's part could not be told apart
     adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
-
-    @property
-    def acts(self) -> bool:
-        """Is there something to be done in the call in progress?"""
-        return bool(self.groups) and self.strength > 0 and self.error is None
 
     @property
     def neutral(self) -> bool:
         """Do the numbers leave the features as they are?"""
         return self.scale == 1.0 or self.alpha == 0.0
+
+    def guide(
+        self,
+        layer: Layer,
+        rows: Sequence[int],
+        images: Sequence[int],
+        z_pos: Tensor,
+        z_neg: Tensor,
+        effect: Effect,
+        into: Tensor | None = None,
+    ) -> Tensor:
+        """``z_pos`` (rows, tokens, width) guided with the strength of this step and layer; ``rows``: of the call,
+        ``images``: the image of each. ``effect``, ``into``: as of normalized_guidance()."""
+        factor = self.adaptive.factor(layer, images, z_pos, z_neg, learn=self.counting)
+        strength = factor * (self.strength * layer.strength)
+        numbers = (self.scale, self.tau, self.alpha, strength)
+        guided = normalized_guidance(z_pos, z_neg, *numbers, effect, into, self.kernel)
+        self.draw(rows, guided, z_pos)
+        return guided
+
+
+@dataclass(kw_only=True)
+class CallState(RuleState):
+    """What the taps read at each call; a Run writes it, once per step and model call (``groups``)."""
+
+    branch: Branch
+    groups: list[RowGroup] = field(default_factory=list)
+    batch: int = 0  # smallest batch the groups fit into
+    mixed: set[int] = field(default_factory=set)  # layers (index) in which the text's part could not be told apart
+
+    @property
+    def acts(self) -> bool:
+        """Is there something to be done in the call in progress?"""
+        return bool(self.groups) and self.strength > 0 and self.error is None
 
     def fits(self, rows: int) -> bool:
         """Can that be the call in progress?"""
@@ -141,14 +166,10 @@ class Tap:
                 else:
                     rows = text
             z_neg = state.branch.features(layer, queries, rows, group)
-            factor = state.adaptive.factor(layer, group.images, rows, z_neg, learn=state.counting)
-            strength = factor * (state.strength * layer.strength)
             if not every and out is z_pos:
                 out = copy_as(z_pos)
             into = out[where] if isinstance(where, slice) and not every and rows is whole else None
-            rule = (state.scale, state.tau, state.alpha, strength, effect)
-            guided = normalized_guidance(rows, z_neg, *rule, into=into, kernel=state.kernel)
-            state.draw(group.rows, guided, rows)
+            guided = state.guide(layer, group.rows, group.images, rows, z_neg, effect, into)
             if rows is not whole:  # what others add keeps its own strength
                 guided = whole + (guided - rows)
             if every:

@@ -39,9 +39,15 @@ class JointRun(Part):
         fused: bool = False,
     ):
         scale, tau, alpha = rule
-        self.state: JointState = JointState(source=source, scale=scale, tau=tau, alpha=alpha, strict=strict)
-        self.state.adaptive = Adaptive(adaptive)
-        self.state.kernel = FusedRule() if fused else None
+        self.state: JointState = JointState(
+            source=source,
+            scale=scale,
+            tau=tau,
+            alpha=alpha,
+            adaptive=Adaptive(adaptive),
+            kernel=FusedRule() if fused else None,
+            strict=strict,
+        )
         super().__init__(method, schedule, layers, self.state)
         self.transformer, self.source, self.shown = transformer, source, shown
         guided = {layer.name: layer for layer in layers}
@@ -114,6 +120,6 @@ class JointRun(Part):
         self.state.arguments = {}
 
     def _neutral(self) -> str:
-        if self.state.scale == 1 or self.state.alpha == 0:
+        if self.state.neutral:
             return f"scale {self.shown:g}, alpha {self.state.alpha:g} leave the picture unchanged"
         return ""

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..adaptive import Adaptive
 from ..layers import Layer
 from ..layout import copy_as
-from ..maths import Effect, normalized_guidance
-from ..part import PartState
-from ..taps import marked, unwrap
+from ..maths import Effect
+from ..taps import RuleState, marked, unwrap
 from .blocks import JointBlock, Reader, as_index
 from .shared import ImagePart, Sharing
 
@@ -61,23 +59,18 @@ class Negative:
 
 
 @dataclass(kw_only=True)
-class JointState(PartState):
+class JointState(RuleState):
     """What the taps read at each call. ``rows``: (row, image) pairs of the call in progress; ``arguments``: those of
     the model's own forward; ``text_tokens``: of the prompt in it. ``fresh``: no block has run yet. ``trusted``: kind of
     block -> whether what its attention had for the image's values were those."""
 
     source: Source
-    scale: float
-    tau: float
-    alpha: float
     rows: list[tuple[int, int]] = field(default_factory=list)
     arguments: dict[str, Any] = field(default_factory=dict)
     text_tokens: int = 0
     fresh: bool = True
     trusted: dict[type, bool] = field(default_factory=dict)
     lost: bool = False  # a block was out of reach: the negative's text is not known after it
-
-    adaptive: Adaptive = field(default_factory=lambda: Adaptive(0.0))
 
     @property
     def images(self) -> dict[int, int]:
@@ -242,14 +235,11 @@ class JointTap:
             z_pos = goes_on = z[where, first:end, :width]
             if layer is not None:
                 images = [state.images[row] for row in negative.rows]
-                factor = state.adaptive.factor(layer, images, z_pos, negative.z_neg, learn=state.counting)
-                rule = (state.scale, state.tau, state.alpha, factor * (state.strength * layer.strength))
                 every = isinstance(where, slice) and z_pos.shape == z.shape
                 if not every and out is z:
                     out = copy_as(z)
                 into = out[where, first:end, :width] if isinstance(where, slice) and not every else None
-                goes_on = normalized_guidance(z_pos, negative.z_neg, *rule, effect, into, state.kernel)
-                state.draw(negative.rows, goes_on, z_pos)
+                goes_on = state.guide(layer, negative.rows, images, z_pos, negative.z_neg, effect, into)
                 if every:
                     out = goes_on
                 elif into is None:
