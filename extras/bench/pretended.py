@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
-from extras.nag import maths
+from extras.nag import kept
 
 from . import arms
 from .arms import BASE, DUPLICATE, NAG, NAG_PAG, OUTSIDE, SHARED
@@ -69,14 +69,13 @@ def _taken(x: Tensor, at: Any) -> Tensor:
 @contextmanager
 def pretending() -> Iterator[None]:
     """Within, tensors have no numbers, and may be made on DEVICE whether or not there is one."""
-    kept = dict(maths._kept)  # what is made within has no numbers, and must not be met outside
-    maths._kept.clear()
+    own = kept._kept, kept._lasts
+    kept._kept, kept._lasts = {}, lambda made: True  # as on a real device; what is made here must not be met outside
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), _Unguarded():
             yield
     finally:
-        maths._kept.clear()
-        maths._kept.update(kept)
+        kept._kept, kept._lasts = own
 
 
 def on_device(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .kept import kept
 from .layout import empty_as
 
 # z_pos, z_neg, push, tau, alpha, where out goes, where the lengths go -> was it done?
@@ -169,28 +170,8 @@ def _shrink(norm_pos: Tensor, norm: Tensor, tau: float | Tensor) -> Tensor:
     """min(r, tau) / r  ==  min(1, tau |z| / |g|): 1 for a zero row of both, where that is 0/0."""
     if isinstance(tau, Tensor):
         return (tau * norm_pos / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
-    zero, one = _zero_and_one(norm)
+    zero, one = (kept(number, norm.dtype, norm.device) for number in (0.0, 1.0))
     return torch.fmin(torch.addcdiv(zero, norm_pos, norm, value=tau), one)  # fmin takes the number where one is none
-
-
-_kept: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
-
-
-def _zero_and_one(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Without dimensions. Kept, as making them is as much work for a GPU as what they are for."""
-    kind = (like.device, like.dtype)
-    if kind in _kept:
-        return _kept[kind]
-    with torch.inference_mode(False):  # they outlive the mode they are made in
-        zero, one = (torch.full((), x, dtype=like.dtype, device=like.device) for x in (0.0, 1.0))
-    if not _recording(like.device):
-        _kept[kind] = zero, one
-    return zero, one
-
-
-def _recording(device: torch.device) -> bool:
-    """Is a CUDA graph being recorded? What is made then has its value only once that graph runs."""
-    return device.type == "cuda" and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _check(scale: float, tau: float, alpha: float, strength: float | Tensor) -> None:

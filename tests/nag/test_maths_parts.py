@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from extras.nag import maths
+from extras.nag import kept, maths
 from extras.nag.maths import Effect, normalized_guidance
 
 
@@ -174,11 +174,11 @@ def test_both_ways_of_the_limit_agree(tau):
 
 
 def test_what_is_kept_serves_every_mode(z, monkeypatch):
-    monkeypatch.setattr(maths, "_kept", {})
+    monkeypatch.setattr(kept, "_kept", {})
     with torch.inference_mode():
         first = normalized_guidance(*z, 5, 2.5, 0.6)
     pos = z[0].clone().requires_grad_(True)
-    assert torch.equal(normalized_guidance(pos, z[1], 5, 2.5, 0.6).detach(), first) and len(maths._kept) == 1
+    assert torch.equal(normalized_guidance(pos, z[1], 5, 2.5, 0.6).detach(), first) and len(kept._kept) == 2
 
 
 # -- pieces ---

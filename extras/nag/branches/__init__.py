@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..kept import as_index
 from ..layers import Layer
 
 
@@ -25,17 +26,10 @@ class RowGroup:
     images: tuple[int, ...]
     items: tuple[int, ...] = ()
     key: tuple[int, ...] = ()
-    _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def where(self, device: torch.device) -> slice | Tensor:
-        """The rows as an index: a slice where they follow one another, else a tensor (built once per
-        device)."""
-        first = self.rows[0]
-        if self.rows == tuple(range(first, first + len(self.rows))):
-            return slice(first, first + len(self.rows))
-        if device not in self._index:
-            self._index[device] = torch.tensor(self.rows, device=device)
-        return self._index[device]
+        """The rows as an index; see as_index()."""
+        return as_index(self.rows, device)
 
 
 class Branch(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..heads import check_heads
+from ..kept import as_index
 from ..layers import Layer
 from . import RowGroup
 
@@ -48,6 +49,6 @@ def mixed(z: Tensor, values: Tensor, beta: float, heads: tuple[int, ...] | None,
     if heads is None:
         return part
     out = z.clone()
-    where = list(heads)
+    where = as_index(heads, z.device)
     out.unflatten(-1, (count, -1))[..., where, :] = part.unflatten(-1, (count, -1))[..., where, :]
     return out

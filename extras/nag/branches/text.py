@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kept import rows_of
 from ..layers import Layer
 from . import RowGroup
 from .padding import KeysValues
@@ -193,6 +194,4 @@ def _take(x: Tensor, items: tuple[int, ...]) -> Tensor:
         return x
     if all(i == first for i in items):
         return x[first : first + 1].expand(len(items), *x.shape[1:])
-    if items == tuple(range(first, first + len(items))):
-        return x[first : first + len(items)]
-    return x[list(items)]
+    return rows_of(x, items)

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..kept import rows_of
 from . import bfl_flux
 from .bfl_flux import BflBlock, BflDouble, BflSingle
 from .blocks import TextStream
@@ -46,7 +47,7 @@ def _given(call: Mapping[str, Any]) -> Any:
 
 def _of_rows(mod: Any, stream: TextStream) -> list[Tensor]:
     """shift, scale, gate of the stream's rows: (rows, 1, width) each."""
-    return [part[list(stream.rows)] for part in (mod.shift, mod.scale, mod.gate)]
+    return [rows_of(part, stream.rows) for part in (mod.shift, mod.scale, mod.gate)]
 
 
 def blocks(model: Any) -> list[BflBlock]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..kept import as_index, rows_of
 from .blocks import Reader, TextHeads, TextStream
 from .diffusers_flux import finite, positions
 
@@ -59,7 +60,7 @@ class BflBlock:
         q, k, v = qkv.view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         q, k = norm(q, k, v)
         own = positions(stream, int(call["text_tokens"]), call["pe"].shape[2], qkv.device)
-        pe = _of_rows(call["pe"], list(stream.rows))[:, :, own]
+        pe = _of_rows(call["pe"], as_index(stream.rows, qkv.device))[:, :, own]
         return turn(q, pe), turn(k, pe), v
 
 
@@ -175,11 +176,10 @@ def stream(
     model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
 ) -> TextStream:
     """The negatives at the entrance of the model; see diffusers_flux.stream."""
-    at = list(rows)
-    prompt, own = call["context"], call["y"][at] if pooled is None else pooled.to(call["y"])
-    vec = model.time_in(sinusoids(call["timestep"][at]).to(prompt.dtype)) + model.vector_in(own)
+    prompt, own = call["context"], rows_of(call["y"], rows) if pooled is None else pooled.to(call["y"])
+    vec = model.time_in(sinusoids(rows_of(call["timestep"], rows)).to(prompt.dtype)) + model.vector_in(own)
     if getattr(model, "guidance_embed", False):
-        vec = vec + model.guidance_in(sinusoids(call["guidance"][at]).to(prompt.dtype))
+        vec = vec + model.guidance_in(sinusoids(rows_of(call["guidance"], rows)).to(prompt.dtype))
     return TextStream(rows, model.txt_in(text.to(prompt)), vec, prompt.shape[1])
 
 

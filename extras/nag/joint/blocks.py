@@ -126,10 +126,3 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def output_as(name: str) -> Reader:
     """A reader of a module whose output is one of "q", "k", "v"."""
     return lambda args, output: {name: output}
-
-
-def as_index(rows: Sequence[int], device: torch.device) -> Tensor | slice:
-    """A slice where the rows follow one another."""
-    if tuple(rows) == tuple(range(rows[0], rows[0] + len(rows))):
-        return slice(rows[0], rows[0] + len(rows))
-    return torch.tensor(rows, device=device)

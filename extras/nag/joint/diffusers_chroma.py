@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..kept import rows_of
 from . import diffusers_flux
 from .blocks import TextStream
 from .diffusers_flux import FluxBlock, FluxDouble, FluxSingle
@@ -25,7 +26,7 @@ class ChromaDouble(FluxDouble):
     """transformer_blocks.N."""
 
     def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Any:
-        return call["temb"][list(stream.rows), _IMAGE_PARTS:]
+        return rows_of(call["temb"], stream.rows)[:, _IMAGE_PARTS:]
 
 
 class ChromaSingle(FluxSingle):
@@ -34,7 +35,7 @@ class ChromaSingle(FluxSingle):
     arguments = ("hidden_states", "temb", "image_rotary_emb")
 
     def _modulation(self, stream: TextStream, call: Mapping[str, Any]) -> Any:
-        return call["temb"][list(stream.rows)]
+        return rows_of(call["temb"], stream.rows)
 
 
 def blocks(model: Any) -> list[FluxBlock]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..kept import rows_of
 from .blocks import Reader, TextHeads, TextStream, output_as, rotate, split
 
 PARTS = ("transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed")
@@ -173,14 +174,13 @@ def stream(
 ) -> TextStream:
     """The negatives at the entrance of the model. ``text``: (rows, tokens, channels) of the sequence encoder,
     ``pooled``: (rows, channels) of the other; None takes the prompt's. ``call``: the forward's arguments."""
-    at = list(rows)
     dtype = call["hidden_states"].dtype
-    timestep = call["timestep"][at].to(dtype) * 1000
-    pooled = call["pooled_projections"][at] if pooled is None else pooled.to(call["pooled_projections"])
+    timestep = rows_of(call["timestep"], rows).to(dtype) * 1000
+    pooled = rows_of(call["pooled_projections"], rows) if pooled is None else pooled.to(call["pooled_projections"])
     guidance = call.get("guidance")
     if guidance is None:
         temb = model.time_text_embed(timestep, pooled)
     else:
-        temb = model.time_text_embed(timestep, guidance[at].to(dtype) * 1000, pooled)
+        temb = model.time_text_embed(timestep, rows_of(guidance, rows).to(dtype) * 1000, pooled)
     prompt = call["encoder_hidden_states"]
     return TextStream(rows, model.context_embedder(text.to(prompt)), temb, prompt.shape[1])

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..kept import rows_of
 from .blocks import Reader, TextHeads, TextStream, output_as, split
 
 PARTS = ("transformer_blocks", "pos_embed", "context_embedder", "time_text_embed", "norm_out")
@@ -84,10 +85,9 @@ def stream(
     model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
 ) -> TextStream:
     """The negatives at the entrance of the model; see diffusers_flux.stream."""
-    at = list(rows)
-    own = call["pooled_projections"][at] if pooled is None else pooled.to(call["pooled_projections"])
+    own = rows_of(call["pooled_projections"], rows) if pooled is None else pooled.to(call["pooled_projections"])
     timestep = call["timestep"]
-    timestep = timestep[at] if timestep.dim() else timestep.expand(len(at))
+    timestep = rows_of(timestep, rows) if timestep.dim() else timestep.expand(len(rows))
     temb = model.time_text_embed(timestep, own)
     prompt = call["encoder_hidden_states"]
     return TextStream(rows, model.context_embedder(text.to(prompt)), temb, prompt.shape[1])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..branches.identity import mixed
-from .blocks import JointBlock, as_index
+from ..kept import as_index
+from .blocks import JointBlock
 from .taps import JointState, Met, Negative
 
 

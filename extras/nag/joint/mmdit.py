@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..kept import rows_of
 from .blocks import Reader, TextHeads, TextStream, output_as, split
 
 PARTS = ("joint_blocks", "x_embedder", "context_embedder", "t_embedder", "final_layer")
@@ -31,7 +32,8 @@ class MMDiTBlock:
         self.last = bool(block.context_block.pre_only)
         self.attn: Any = block.x_block.attn
         self.module: nn.Module = self.attn
-        self.heads, self.width = int(self.attn.num_heads), int(self.attn.proj.in_features)
+        self.heads = int(self.attn.num_heads)
+        self.width = self.heads * int(self.attn.head_dim)  # a quantised proj knows no in_features
 
     @property
     def captures(self) -> Sequence[tuple[nn.Module, Reader]]:
@@ -81,10 +83,10 @@ def stream(
     model: Any, call: Mapping[str, Any], rows: tuple[int, ...], text: Tensor, pooled: Tensor | None
 ) -> TextStream:
     """The negatives at the entrance of the model; see diffusers_flux.stream."""
-    at, prompt = list(rows), call["context"]
+    prompt = call["context"]
     time = call["t"] if call.get("t") is not None else call["timesteps"]
-    temb = model.t_embedder(time[at], dtype=call["x"].dtype)
+    temb = model.t_embedder(rows_of(time, rows), dtype=call["x"].dtype)
     if call.get("y") is not None:
-        temb = temb + model.y_embedder((call["y"][at] if pooled is None else pooled).to(call["y"]))
+        temb = temb + model.y_embedder((rows_of(call["y"], rows) if pooled is None else pooled).to(call["y"]))
     own = model.context_embedder(text.to(prompt))
     return TextStream(rows, own, temb, prompt.shape[1])

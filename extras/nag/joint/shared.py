@@ -19,8 +19,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from ..closeness import check_close
+from ..kept import as_index
 from ..sdpa import plain_call
-from .blocks import as_index
 
 # When a kind is first met, some queries are compared: how far features of the parts put together may be from those of
 # the whole, relative to the largest, and sums from those written out.

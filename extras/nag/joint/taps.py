@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..kept import as_index
 from ..layers import Layer
 from ..layout import copy_as
 from ..maths import Effect
 from ..taps import RuleState, marked, unwrap
-from .blocks import JointBlock, Reader, as_index
+from .blocks import JointBlock, Reader
 from .shared import ImagePart, Sharing
 
 

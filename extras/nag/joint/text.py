@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from .blocks import JointBlock, TextStream, as_index
+from ..kept import as_index
+from .blocks import JointBlock, TextStream
 from .find import Transformer
 from .taps import JointState, Met, Negative
 

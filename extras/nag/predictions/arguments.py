@@ -13,8 +13,9 @@ from dataclasses import is_dataclass
 from dataclasses import replace as replace_field
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from ..kept import rows_of
 
 _DEEPEST = 8  # containers within containers
 _TEXT = ("encoder_hidden_states", "context")
@@ -56,7 +57,7 @@ def take_rows(arguments: Arguments, rows: Sequence[int], batch: int) -> Argument
 
     def cut(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == batch:
-            return value[index_of(rows, value.device)]
+            return rows_of(value, rows)
         return value
 
     new = walked(arguments, cut)
@@ -91,14 +92,6 @@ def with_text(arguments: Arguments, text: Tensor, forward: Callable[..., Any]) -
     if isinstance(ids, Tensor) and ids.shape[-2] != text.shape[1]:  # Flux: all text tokens have the same position
         kwargs["txt_ids"] = ids[..., :1, :].expand(*ids.shape[:-2], text.shape[1], ids.shape[-1])
     return tuple(args), kwargs
-
-
-def index_of(rows: Sequence[int], device: torch.device) -> slice | Tensor:
-    """Rows as an index: a slice where they follow one another."""
-    first = rows[0]
-    if list(rows) == list(range(first, first + len(rows))):
-        return slice(first, first + len(rows))
-    return torch.tensor(list(rows), device=device)
 
 
 def tensor_of(output: Any) -> Tensor:

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..branches.identity import mixed
+from ..kept import as_index
 from ..layers import Layer
 from ..layout import copy_as
 from ..part import Rows
 from ..schedule import Schedule
 from ..taps import marked, projection
-from .arguments import index_of
 from .base import Perturbation, moved
 
 
@@ -56,7 +56,7 @@ class AttentionPerturbation(Perturbation):
                 return None
             tiles = z.shape[0] // total  # a host may have cut its pictures: the tiles of one follow one another
             numbers = [row * tiles + tile for row, _ in rows for tile in range(tiles)]
-            at = index_of(numbers, z.device)
+            at = as_index(numbers, z.device)
             own = z[at]
             perturbed = mixed(own, values[at], self.beta * layer.strength, self.heads, layer.heads)
             state.note(layer, moved(perturbed, own))

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..kept import as_index
 from ..part import Part, Rows
-from .arguments import Arguments, batch_of, index_of, take_rows, tensor_of, with_text
+from .arguments import Arguments, batch_of, take_rows, tensor_of, with_text
 
 Around = Callable[[Rows, int], AbstractContextManager[Any]]
 
@@ -50,7 +51,7 @@ class ModelCall:
         beyond = [row for row, _ in self.rows if not 0 <= row < min(self.batch, self.output.shape[0])]
         if beyond:
             raise ValueError(f"row {beyond[0]} is not in the call's batch of {self.batch}")
-        self.index = index_of([row for row, _ in self.rows], self.output.device)
+        self.index = as_index([row for row, _ in self.rows], self.output.device)
 
     @property
     def conditional(self) -> Tensor:
@@ -100,7 +101,7 @@ class ModelCall:
             text = everywhere
         arguments = take_rows(self.arguments, range(self.batch), self.batch)
         answer = self._forward(arguments, [self.rows[i] for i in picked], around, text)
-        return answer[index_of(numbers, answer.device)]
+        return answer[as_index(numbers, answer.device)]
 
     def _forward(self, arguments: Arguments, rows: Rows, around: Around, text: Tensor | None) -> Tensor:
         if text is not None:

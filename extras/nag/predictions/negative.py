@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..branches.text import TextBranch
+from ..kept import as_index
 from ..part import Rows
 from ..schedule import Schedule
 from .base import Prediction
@@ -69,7 +70,8 @@ class NegativePrediction(Prediction):
         q = torch.empty_like(call.conditional)
         for group in self._texts.plan(list(enumerate(image for _, image in call.rows))):
             text = self._texts.contexts_of(group)
-            q[list(group.rows)] = call.ask(group.rows, lambda rows, total: nullcontext(), text).to(q.dtype)
+            answer = call.ask(group.rows, lambda rows, total: nullcontext(), text)
+            q[as_index(group.rows, q.device)] = answer.to(q.dtype)
         return q
 
     def _clear(self) -> None:

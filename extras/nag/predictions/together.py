@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..kept import as_index, rows_of
 from ..part import Part, Rows
 from ..taps import marked, unwrap
 from .arguments import (
     TEXT_MASKS,
     Arguments,
     batch_of,
-    index_of,
     output_with,
     snapshot,
     tensor_of,
@@ -123,7 +123,7 @@ class Together:
         if answer.shape[0] != batch + len(rows) * len(asking):
             raise ValueError(f"the model answered {answer.shape[0]} rows to {batch + len(rows) * len(asking)}")
         self.answers = {
-            part: answer[index_of([row for row, _ in own_rows], answer.device)] for part, own_rows in added.items()
+            part: answer[as_index([row for row, _ in own_rows], answer.device)] for part, own_rows in added.items()
         }
         return output_with(output, answer[:batch])
 
@@ -133,7 +133,7 @@ def extend(arguments: Arguments, rows: Sequence[int], batch: int) -> Arguments:
 
     def more(value: Any) -> Any:
         if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == batch:
-            return torch.cat([value, value[torch.tensor(list(rows), device=value.device)]])
+            return torch.cat([value, rows_of(value, rows)])
         return value
 
     args, kwargs = walked(arguments, more)
