@@ -32,8 +32,11 @@ class _Unguarded(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is Tensor.__getitem__ and isinstance(args[0], Tensor):
+        if func is Tensor.__getitem__:
             return _taken(*args)
+        if func is Tensor.__setitem__:
+            torch.ops.aten.copy_.default(_taken(*args[:2]), args[2])
+            return None
         if func is Tensor.contiguous:
             layout = kwargs.get("memory_format", torch.contiguous_format)
             x = args[0]
@@ -41,14 +44,17 @@ class _Unguarded(TorchFunctionMode):
         if func is Tensor.copy_:
             return torch.ops.aten.copy_.default(args[0], args[1])
         if func is scaled_dot_product_attention:
-            return args[0] + 0  # one launch, of that shape
+            query, key, value = [*args, *(kwargs[name] for name in ("query", "key", "value")[len(args) :])][:3]
+            if not query.device == key.device == value.device:
+                raise RuntimeError(f"attention of {query.device} over {key.device} and {value.device}")
+            return query + 0  # one launch, of that shape
         return func(*args, **kwargs)
 
 
 def _taken(x: Tensor, at: Any) -> Tensor:
-    """x[at] for numbers, slices, None and one ellipsis."""
+    """x[at] for numbers, slices, None, one ellipsis, and tensors of numbers; a list waits for the device."""
     steps = at if isinstance(at, tuple) else (at,)
-    if Ellipsis not in steps:
+    if not any(step is Ellipsis for step in steps):
         steps = (*steps, Ellipsis)
     used = sum(step is not None and step is not Ellipsis for step in steps)
     dim, left = 0, x.dim() - used
@@ -61,8 +67,10 @@ def _taken(x: Tensor, at: Any) -> Tensor:
             x = x.select(dim, step)
         elif isinstance(step, slice):
             x, dim = torch.ops.aten.slice.Tensor(x, dim, step.start, step.stop, step.step or 1), dim + 1
+        elif isinstance(step, Tensor) and step.dim() == 1:
+            x, dim = x.index_select(dim, step), dim + 1
         else:
-            raise TypeError(f"index {step!r}; allowed: numbers, slices, None, ...")
+            raise TypeError(f"index {step!r} waits for the device")
     return x
 
 

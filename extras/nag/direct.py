@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .errors import out_of_memory
+
 # Tokens, width. The kernel is for all sizes, but its threads are decided upon by those it is made with.
 _EXAMPLE = (4096, 1280)
 
@@ -47,8 +49,9 @@ class Direct:
                 self._check(*features, *numbers)
                 self._sound.add((*kind, shape))
             return True
-        except Exception:  # whatever a compiler may say: there are other ways
-            self._refused.add(kind)
+        except Exception as error:  # whatever a compiler may say: there are other ways
+            if not out_of_memory(error):
+                self._refused.add(kind)
             return False
 
     def _make(self, flat: Sequence[Tensor], numbers: Sequence[Tensor]) -> Made:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .closeness import check_close
 from .direct import Direct
+from .errors import out_of_memory
 from .maths import rule
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
@@ -64,6 +65,9 @@ class FusedRule:
                 self._compiled(z_pos, z_neg, push, tau, alpha, into, lengths)
                 return True
             except Exception as error:  # whatever a compiler may say: guidance goes on without it
+                if out_of_memory(error):
+                    self.note = f"the fused kernel was not used in every call: {type(error).__name__}"
+                    return False
                 first = (str(error).strip().splitlines() or [""])[0]
                 _refused = f"{type(error).__name__}: {first}"[:200]
         self.note = f"no fused kernel here, so the rule ran without ({_refused})"

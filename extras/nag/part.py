@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .account import Account, Change, Evaluation
 from .actmap import ActMap
+from .errors import without_frames
 from .fused import FusedRule
 from .layers import Layer
 from .maths import Effect
@@ -61,7 +62,7 @@ class PartState:
         """In a hook: the user's picture goes on without us, the run tells; where it is strict, the error goes on."""
         if self.strict:
             raise error
-        self.error = error
+        self.error = without_frames(error)
 
     def miss(self, layer: Layer) -> None:
         """The layer could not be reached in this call."""
@@ -185,7 +186,7 @@ class Part:
 
     def fail(self, error: BaseException) -> None:
         """Switch the method off for the rest of the run and say why in the report."""
-        self.state.error = self.state.error or error
+        self.state.error = self.state.error or without_frames(error)
         self._close_hooks()
 
     # -- after sampling ---

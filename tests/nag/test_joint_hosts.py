@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from test_joint_bfl import ROWS, both, guided, inputs, matrices  # noqa: F401  (
 from extras.nag import LayerError, Settings
 from extras.nag.guidance import Guidance
 from extras.nag.joint import bfl_chroma, bfl_flux, find
+from extras.nag.joint.mmdit import MMDiTBlock
 from extras.nag.layers import find_layers
 from extras.nag.taps import count_taps
 
@@ -108,3 +111,10 @@ def test_chroma_is_told_from_flux():
     assert find.find_transformer(module).family is bfl_chroma
     module.time_in = module.vector_in = torch.nn.ModuleList()
     assert find.find_transformer(module).family is bfl_flux
+
+
+def test_a_projection_that_does_not_say_its_width():
+    """As quantised ones do not: the attention knows its heads' size."""
+    attention = SimpleNamespace(num_heads=4, head_dim=16, proj=torch.nn.Identity())
+    block = SimpleNamespace(context_block=SimpleNamespace(pre_only=False), x_block=SimpleNamespace(attn=attention))
+    assert MMDiTBlock(0, block).width == 64

@@ -44,6 +44,12 @@ class TextStream:
     mask: Tensor | None = None
     image: Tensor | None = None  # a copy of the image's tokens of its own, in single blocks (see text.TextSource)
 
+    def bring(self, device: torch.device) -> None:
+        """To the device of the next block: a model may lie on several."""
+        if self.text.device != device:
+            for name in ("text", "temb", "mask", "image"):
+                setattr(self, name, brought(getattr(self, name), device))
+
     @property
     def tokens(self) -> Tensor:
         """What goes through the block: the text, and the image's copy where there is one."""
@@ -107,6 +113,15 @@ class JointBlock(Protocol):
     def image_in(self, call: Mapping[str, Any]) -> Tensor | None:
         """The image's tokens (batch, tokens, channels) as they enter a block with one stream; None in the others."""
         ...
+
+
+def brought(value: Any, device: torch.device) -> Any:
+    """The tensors in ``value``, itself or a tuple or list, on ``device``; itself where they are there."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if type(value) in (tuple, list):
+        return type(value)(brought(one, device) for one in value)
+    return value
 
 
 def split(x: Tensor, heads: int) -> Tensor:

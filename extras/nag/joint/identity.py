@@ -35,5 +35,8 @@ class IdentitySource:
         z_pos = met.z[rows, first:end, : block.width]
         return [Negative(self._rows, mixed(z_pos, v, self.beta, self.heads, block.heads))]
 
+    def rest(self) -> None:
+        """Nothing is kept."""
+
     def clear(self) -> None:
         """Nothing is kept."""

@@ -33,7 +33,8 @@ class MMDiTBlock:
         self.attn: Any = block.x_block.attn
         self.module: nn.Module = self.attn
         self.heads = int(self.attn.num_heads)
-        self.width = self.heads * int(self.attn.head_dim)  # a quantised proj knows no in_features
+        size = getattr(self.attn, "head_dim", None)  # a quantised proj knows no in_features
+        self.width = int(self.attn.proj.in_features) if size is None else self.heads * int(size)
 
     @property
     def captures(self) -> Sequence[tuple[nn.Module, Reader]]:

@@ -87,7 +87,8 @@ class JointRun(Part):
 
     def _remove(self) -> None:
         handle, self._handle = self._handle, None
-        removals = [tap.remove for tap in self._taps]
+        self.state.arguments = {}
+        removals = [self.source.rest, *(tap.remove for tap in self._taps)]
         raise_first(undo(removals if handle is None else [handle.remove, *removals]))
 
     @marked
@@ -99,6 +100,8 @@ class JointRun(Part):
 
     def expects(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The arguments of the model call: the negative's text begins anew."""
+        if not self.acting:
+            return
         state = self.state
         state.arguments = {**dict(zip(self.transformer.family.ARGUMENTS, args, strict=False)), **kwargs}
         state.fresh, state.lost = True, False
@@ -117,7 +120,6 @@ class JointRun(Part):
 
     def _clear(self) -> None:
         self.source.clear()
-        self.state.arguments = {}
 
     def _neutral(self) -> str:
         if self.state.neutral:

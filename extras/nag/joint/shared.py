@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from ..closeness import check_close
+from ..errors import out_of_memory
 from ..kept import as_index
 from ..sdpa import plain_call
 
@@ -131,8 +132,9 @@ class Sharing(TorchFunctionMode):
             self.part = part
             self.found()
             return out
-        except Exception:  # whatever a kernel may say: the host's own call does
-            _refused.add(kind)
+        except Exception as error:  # whatever a kernel may say: the host's own call does
+            if not out_of_memory(error):
+                _refused.add(kind)
             return None
 
 

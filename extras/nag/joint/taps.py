@@ -17,7 +17,7 @@ from ..layers import Layer
 from ..layout import copy_as
 from ..maths import Effect
 from ..taps import RuleState, marked, unwrap
-from .blocks import JointBlock, Reader
+from .blocks import JointBlock, Reader, brought
 from .shared import ImagePart, Sharing
 
 
@@ -34,6 +34,10 @@ class Source(Protocol):
 
     def features(self, block: JointBlock, met: Met) -> list[Negative]:
         """The negatives of the call's rows."""
+        ...
+
+    def rest(self) -> None:
+        """No forward is in progress: let go of what belonged to one."""
         ...
 
 
@@ -137,6 +141,7 @@ class JointTap:
             if state.fresh:
                 state.fresh = False
                 state.source.begin(state)
+                state.arguments = {}  # a ControlNet's, say, would lie beside the next call's
         except Exception as error:
             self.state.failed(error)
             return
@@ -210,6 +215,7 @@ class JointTap:
                 return None
             if shared is not None and not self._trusted(shared, captured, call):
                 shared = None
+            call = {name: brought(value, z.device) for name, value in call.items()}  # read before others moved them
             return self._guided(Met(z, captured, call, shared))
         except Exception as error:
             self.state.failed(error)

@@ -62,6 +62,7 @@ class TextSource:
         return [self._advance(stream, block, met) for stream in self._streams]
 
     def _advance(self, stream: TextStream, block: JointBlock, met: Met) -> Negative:
+        stream.bring(met.z.device)
         rows = as_index(stream.rows, stream.text.device)
         if self.own_image and stream.image is None:
             entering = block.image_in(met.call)
@@ -88,6 +89,10 @@ class TextSource:
             return Negative(stream.rows, z)
         stream.tokens = block.close(stream, z[:, :length], own)
         return Negative(stream.rows, z[:, length:])
+
+    def rest(self) -> None:
+        """No forward is in progress: let go of what belonged to one."""
+        self._streams = []
 
     def clear(self) -> None:
         """Drop what is kept."""

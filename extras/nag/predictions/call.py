@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import out_of_memory
 from ..kept import as_index
 from ..part import Part, Rows
 from .arguments import Arguments, batch_of, take_rows, tensor_of, with_text
@@ -69,14 +70,14 @@ class ModelCall:
                 try:
                     return self._cut(picked, around, text)
                 except (RuntimeError, ValueError, IndexError, TypeError) as error:
-                    if _out_of_memory(error) or len(picked) == self.batch:
+                    if out_of_memory(error) or len(picked) == self.batch:
                         raise
                     answer = self._whole(picked, around, text)
                     self.limits.whole = True  # only where that has helped
                     return answer
             return self._whole(picked, around, text)
         except RuntimeError as error:
-            if not _out_of_memory(error) or len(picked) == 1 or self.limits.whole:
+            if not out_of_memory(error) or len(picked) == 1 or self.limits.whole:
                 raise
             self.limits.one_by_one = True
         return self._singly(picked, around, text)
@@ -112,7 +113,3 @@ class ModelCall:
                 stack.enter_context(part.rerouted(rows))
                 part.expects(*arguments)
             return tensor_of(self.module.forward(*arguments[0], **arguments[1]))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...actmap import ActMap
+from ...errors import trace_of
 from ...guidance import ALL_OFF, Guidance
 from ...report import Report
 from ...settings import FIELDS, Settings
@@ -265,7 +265,7 @@ class Session(JobSession):
         if any(report.error for report in reports.values()):
             remove_leftovers(run.model)  # removing may be what has failed
         if run.error is not None and not isinstance(run.error, ValueError):
-            traceback.print_exception(type(run.error), run.error, run.error.__traceback__, file=sys.stderr)
+            print(trace_of(run.error), end="", file=sys.stderr)
         for text in itertools.chain(*self._others.told(run).values()):
             self._warn(text)
         self._all_failed(reports)
