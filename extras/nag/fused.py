@@ -57,7 +57,7 @@ class FusedRule:
         global _refused
         if not _refused:
             try:
-                if torch.compiler.is_compiling():  # the host compiles the whole model, this hook with it
+                if _compiling():  # the host compiles the whole model, this hook with it
                     return False
                 if _watched():
                     self.note = UNUSED
@@ -111,6 +111,12 @@ class FusedRule:
         return self._numbers[device, wide, numbers]
 
 
+def _compiling() -> bool:
+    """Whether torch compiles the code that asks. torch 2.1, which A1111 pins, has no name for it in torch.compiler."""
+    ask: Callable[[], bool] = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling
+    return ask()
+
+
 def _watched() -> bool:
     """Whether a dispatch mode is on. A function first called under one is never compiled in this process afterwards."""
     return bool(getattr(torch._C, "_len_torch_dispatch_stack", int)())
@@ -127,7 +133,7 @@ def _by_torch() -> Callable[..., None]:
 def _into(
     z_pos: Tensor, z_neg: Tensor, into: Tensor, lengths: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
 ) -> None:
-    if not torch.compiler.is_compiling():
+    if not _compiling():
         _note_plain()
     _written(z_pos, z_neg, into, lengths, push, tau, alpha)
 

@@ -90,6 +90,14 @@ def test_one_kernel_does_for_every_number_and_size(compiler, fresh):
     assert torch._dynamo.utils.counters["frames"]["ok"] - before <= 3, "one more where there is little to do"
 
 
+def test_a_torch_that_has_no_name_for_compiling(monkeypatch):
+    """2.1, which A1111 pins."""
+    assert fused._compiling() is False
+    monkeypatch.delattr(torch.compiler, "is_compiling")
+    monkeypatch.setattr(torch._dynamo, "is_compiling", lambda: True)
+    assert fused._compiling() is True
+
+
 def test_what_is_exact_stays_exact(compiler):
     z = torch.randn(2, 9, 24)
     z[0, 0] = 0

@@ -54,6 +54,7 @@ def _fields(body: TextToImage, layers_of: Callable[[], Sequence[Layer]]) -> dict
         "height": body.height,
         "steps": body.num_inference_steps,
         "cfg_scale": body.guidance_scale,
+        "scheduler": "Automatic",  # A1111's default is none at all, which it corrects with a warning
         "seed": -1 if body.seed is None else body.seed,
         "alwayson_scripts": {SCRIPT: {"args": [options]}},
     }
