@@ -318,6 +318,26 @@ def test_the_ways_of_a_gpu_are_those_of_a_cpu(z, dtype):
         torch.testing.assert_close(a, b.as_subclass(torch.Tensor), rtol=1e-5, atol=1e-6)
 
 
+def test_lengths_go_where_they_are_asked_for_on_a_gpu_too(z):
+    pos, neg = (x.as_subclass(OnGpu) for x in z)
+    lengths = torch.full((2, 2, 6, 1), -1.0)
+    _, moved, size = maths.rule(pos, neg, 4.0, 2.5, 0.6, torch.empty_like(pos), lengths)
+    assert torch.equal(lengths[0], moved) and torch.equal(lengths[1], size) and bool((lengths > 0).all())
+
+
+def test_small_numbers_are_kept_where_the_features_are(z, monkeypatch):
+    asked, own = [], maths.kept
+    monkeypatch.setattr(maths, "kept", lambda *kind: asked.append(kind) or own(*kind))
+    normalized_guidance(*(x.double() for x in z), 5, 2.5, 0.6)
+    assert asked == [(number, torch.float64, z[0].device) for number in (0.0, 1.0)]
+
+
+def test_what_is_written_for_a_compiler_is_the_same_rule(z):
+    numbers = [torch.tensor(number) for number in (4.0, 2.5, 0.6)]
+    for a, b in zip(maths.rule(*z, *numbers, None), maths.rule(*z, *numbers, None, compiled=True), strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_on_another_device_nothing_is_cut_into_pieces(z, monkeypatch):
     calls = in_pieces(monkeypatch, 1)
     out = normalized_guidance(*(x.to("meta") for x in z), 5, 2.5, 0.6)
