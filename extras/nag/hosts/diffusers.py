@@ -125,7 +125,8 @@ class Guide:
             return
         if run.needs_negative and not run.has_negative:
             self._set_negative(run, call)
-        run.call([(call.first + image, image) for image in range(call.images)], (args, kwargs))
+        rows = [(call.first + image, image) for image in range(call.images)]
+        run.call(rows, (args, kwargs), total=call.total)
 
     def _step(self) -> None:
         """The next evaluation of the sampler."""

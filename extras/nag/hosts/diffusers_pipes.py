@@ -12,7 +12,14 @@ from torch import Tensor
 ALLOWED = (
     "a Stable Diffusion, SDXL, Flux, Chroma or Stable Diffusion 3 pipeline, for text or image to image, or inpainting"
 )
-_UNKNOWN = ("InstructPix2Pix", "Control")  # their batches, tokens or blocks are made in another way
+_OTHERWISE = "its batches, tokens or blocks are made in another way"
+_FRAMES = "its model makes rows of its own of the frames"
+# part of a class's name -> why it is refused
+_REFUSED = {
+    "InstructPix2Pix": _OTHERWISE,
+    "Control": _OTHERWISE,
+    **dict.fromkeys(("AnimateDiff", "PIAPipeline", "TextToVideo", "VideoToVideo", "I2VGenXL"), _FRAMES),
+}
 _CONTROL_NET = "ControlNet"
 Warn = Callable[[str], None]
 # (tokens, channels), and beside it (channels,) of the pooled encoder; in Chroma the mask (tokens,)
@@ -22,12 +29,14 @@ Encoded = tuple[Tensor, "Tensor | None"]
 @dataclass(frozen=True)
 class Call:
     """One forward. ``time``: of the scheduler; ``text``: its prompts. ``first``: the first conditional row; ``images``:
-    how many; 0 in a call for the unconditional half alone. ``again``: of the same evaluation as the call before."""
+    how many; 0 in a call for the unconditional half alone. ``total``: rows of the batch. ``again``: of the same
+    evaluation as the call before."""
 
     time: float
     text: Tensor
     first: int
     images: int
+    total: int
     again: bool = False
 
 
@@ -89,8 +98,8 @@ class UNetPipe(Pipe):
 
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         named = {**dict(zip(("sample", "timestep", "encoder_hidden_states"), args, strict=False)), **kwargs}
-        rows = self._rows(named["sample"].shape[0])
-        return Call(_first(named["timestep"]), named["encoder_hidden_states"], *rows)
+        batch = named["sample"].shape[0]
+        return Call(_first(named["timestep"]), named["encoder_hidden_states"], *self._rows(batch), batch)
 
     def encode(self, text: str, like: Tensor, warn: Warn) -> Encoded:
         """A long text in pieces of 77 tokens, none cut off."""
@@ -155,8 +164,8 @@ class FluxPipe(TransformerPipe):
         text = kwargs["encoder_hidden_states"]
         if self._prompt is None:
             self._prompt = text  # a step begins with the prompt's call, always with this tensor
-        own = text is self._prompt
-        return Call(1000.0 * _first(kwargs["timestep"]), text, 0, text.shape[0] if own else 0, again=not own)
+        own, batch = text is self._prompt, kwargs["hidden_states"].shape[0]
+        return Call(1000.0 * _first(kwargs["timestep"]), text, 0, text.shape[0] if own else 0, batch, again=not own)
 
     @property
     def cfg(self) -> float | None:
@@ -183,7 +192,7 @@ class SD3Pipe(TransformerPipe):
         batch, text = kwargs["hidden_states"].shape[0], kwargs["encoder_hidden_states"]
         again = bool(kwargs.get("skip_layers"))  # skip-layer guidance asks for the conditional rows once more
         first, images = (0, batch) if again else self._rows(batch)
-        return Call(_first(kwargs["timestep"]), text, first, images, again)
+        return Call(_first(kwargs["timestep"]), text, first, images, batch, again)
 
     def encode(self, text: str, like: Tensor, warn: Warn) -> Encoded:
         before = getattr(self.pipe, "tokenizer_max_length", 77)
@@ -193,10 +202,12 @@ class SD3Pipe(TransformerPipe):
 
 
 def pipe_of(pipe: Any) -> Pipe:
-    """TypeError for a pipeline that is not known."""
+    """TypeError for a pipeline that is not known, or known to work in another way."""
     name = type(pipe).__name__
-    known = hasattr(pipe, "encode_prompt") and hasattr(pipe, "scheduler")
-    if known and not any(part in name.replace(_CONTROL_NET, "") for part in _UNKNOWN):
+    for part, why in _REFUSED.items():
+        if part in name.replace(_CONTROL_NET, ""):
+            raise TypeError(f"pipe is {name}: {why}; allowed: {ALLOWED}")
+    if hasattr(pipe, "encode_prompt") and hasattr(pipe, "scheduler"):
         if getattr(pipe, "unet", None) is not None:
             return UNetPipe(pipe)
         if getattr(pipe, "transformer", None) is not None:
