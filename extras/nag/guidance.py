@@ -79,6 +79,12 @@ class Guidance:
         return any(part.needs_negative and not part.skipped for part in self.parts)
 
     @property
+    def will_need_negative(self) -> bool:
+        """True where one of them has a step in its window, too; known after begin()."""
+        wanting = [part.resolved for part in self.parts if part.needs_negative and not part.skipped]
+        return any(resolved is not None and resolved.guided_steps for resolved in wanting)
+
+    @property
     def has_negative(self) -> bool:
         """True once all that want a negative have one."""
         return all(part.has_negative for part in self.parts if isinstance(part, (Run, JointRun, NegativePrediction)))

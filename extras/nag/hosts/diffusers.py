@@ -52,6 +52,7 @@ class Guide:
         self._grid: Any = None  # the scheduler's timesteps tensor of the generation in progress
         self._times: list[float] = []
         self._calls = 0
+        self._ahead = False  # the negatives have still to be encoded, before the denoiser is brought to its device
         self._restore: Callable[[], None] | None = None  # gives the pipeline its own CFG scale back
         self._handle: Any = None
         self._compiled: Slot | None = None  # of the denoiser, where it is compiled itself
@@ -121,7 +122,12 @@ class Guide:
                 self._start(grid, call.time)
             self._step()
         run = self._run
-        if run is None or self._on_base or not run.acting:
+        if run is None:
+            return
+        if self._ahead and call.images:
+            self._ahead = False
+            self._negatives(run, call)
+        if self._on_base or not run.acting:
             return
         if run.needs_negative and not run.has_negative:
             self._set_negative(run, call)
@@ -158,6 +164,7 @@ class Guide:
         run.begin([self._times[i] for i in places], None if sigmas is None else [sigmas[i] for i in places])
         if self.settings.empty_negative == "skip" and not any(n.strip() for n in self.negatives):
             run.skip_negative("the negative is empty and empty_negative is 'skip'")
+        self._ahead = run.will_need_negative
 
     def _finish(self, tell: bool = True) -> None:
         run, self._run, self._grid, times, self._times = self._run, None, None, self._times, []
@@ -192,14 +199,18 @@ class Guide:
     # -- the negative ---
 
     def _set_negative(self, run: Guidance, call: Call) -> None:
-        """One negative per image, in the encoding of the prompt."""
+        found = self._negatives(run, call)
+        pooled = [p for _, p in found if p is not None]
+        run.set_negative([context for context, _ in found], pooled=pooled if len(pooled) == len(found) else None)
+
+    def _negatives(self, run: Guidance, call: Call) -> list[Encoded]:
+        """One negative per image, in the encoding of the prompt. Asked for first in the generation's first call, guided
+        or not: with model offload the denoiser has not come yet, and the text encoders never lie beside it."""
         if call.images % len(self.negatives):
             texts = f"{len(self.negatives)} texts for {call.images} images"
             raise ValueError(f"negative has {texts}; allowed: one per image")
         each = call.images // len(self.negatives)
-        found = [self._negative(run, call, image, self.negatives[image // each]) for image in range(call.images)]
-        pooled = [p for _, p in found if p is not None]
-        run.set_negative([context for context, _ in found], pooled=pooled if len(pooled) == len(found) else None)
+        return [self._negative(run, call, image, self.negatives[image // each]) for image in range(call.images)]
 
     def _negative(self, run: Guidance, call: Call, image: int, text: str) -> Encoded:
         if not text.strip() and self.settings.empty_negative == "host":
