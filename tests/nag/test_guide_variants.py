@@ -11,6 +11,7 @@ from diffusers import (
     FluxControlNetPipeline,
     FluxImg2ImgPipeline,
     FluxInpaintPipeline,
+    HeunDiscreteScheduler,
     SD3ControlNetModel,
     StableDiffusion3ControlNetPipeline,
     StableDiffusion3Img2ImgPipeline,
@@ -118,6 +119,28 @@ def draw(pipe, seed=0, **arguments):
     generator = torch.Generator().manual_seed(seed)
     options = {"num_inference_steps": 4, "guidance_scale": 1.0, "height": SIZE, "width": SIZE, **arguments}
     return pipe(prompt="a nerd", generator=generator, output_type="np", **options).images
+
+
+@pytest.mark.parametrize("name", ["SD image", "SDXL inpaint"])
+@pytest.mark.parametrize("strength", [0.25, 0.5, 0.75, 1.0])
+def test_a_second_order_scheduler_may_begin_at_the_second_of_two_times(bases, name, strength):
+    base, kind, _, arguments, _ = VARIANTS[name]
+    pipe = kind.from_pipe(bases(base), scheduler=HeunDiscreteScheduler(num_train_timesteps=1000))
+    pipe.set_progress_bar_config(disable=True)
+    times, guided = [], []
+    unet, attn = pipe.unet, pipe.unet.mid_block.attentions[0].transformer_blocks[0].attn2
+    handles = [
+        unet.register_forward_pre_hook(lambda m, args, kwargs: times.append(float(args[1])), with_kwargs=True),
+        attn.to_out[0].register_forward_pre_hook(lambda *_: guided.append(count_taps(unet) > 0)),
+    ]
+    try:
+        with guide(pipe, negative="glasses", scale=5, unit="sigma", start=20, end=0.5):
+            draw(pipe, num_inference_steps=8, **{**arguments, "strength": strength})
+    finally:
+        for handle in handles:
+            handle.remove()
+    sigma = dict(zip(pipe.scheduler.timesteps.tolist(), pipe.scheduler.sigmas.tolist(), strict=False))
+    assert guided == [0.5 < sigma[time] <= 20 for time in times]
 
 
 def denoiser_of(pipe):

@@ -150,8 +150,8 @@ class Guide:
         self._finish()
         self._encoded.clear()
         every = [float(t) for t in grid.tolist()]
-        begin = min(range(len(every)), key=lambda i: abs(every[i] - first))
         count = getattr(self.pipe, "_num_timesteps", None) or len(every)
+        begin = _begin(every, first, count)
         self._grid, self._times, self._calls = grid, every[begin : begin + count], 0
         if self._handoff is not None:
             self._handoff.begin(len(set(self._times)), self.kind.cfg)
@@ -253,3 +253,11 @@ def guide(pipe: Any, negative: str | Sequence[str] = "", seeds: Sequence[int] | 
     """
     text = negative if isinstance(negative, str) else ""
     return Guide(pipe, negative, Settings.parse({"enabled": True, "negative": text, **settings}), seeds)
+
+
+def _begin(every: Sequence[float], first: float, count: int) -> int:
+    """Where in the scheduler's times a generation of ``count`` evaluations begins, at the time ``first``. Second-order
+    schedulers have a time twice, and image to image may begin at the second."""
+    least = min(abs(t - first) for t in every)
+    nearest = [i for i, t in enumerate(every) if abs(t - first) == least]
+    return next((i for i in nearest if len(every) - i == count), nearest[0])
