@@ -1,10 +1,10 @@
-"""guide() on pipelines that work in another way: they are refused by name, and none is guided in wrong rows."""
+"""guide() on pipelines that work in another way: those known are refused by name, and none is guided in wrong rows."""
 
 import nag_pipelines
 import nag_tiny
 import pytest
 import torch
-from diffusers import AnimateDiffPipeline, MotionAdapter, UNet2DConditionModel
+from diffusers import AnimateDiffPipeline, MotionAdapter, StableDiffusionPanoramaPipeline, UNet2DConditionModel
 
 from extras.nag import guide
 from extras.nag.hosts.diffusers import NagWarning
@@ -45,6 +45,15 @@ def draw(pipe, scale):
 def test_frames_are_refused_by_name(tmp_path):
     with pytest.raises(TypeError, match=r"pipe is AnimateDiffPipeline: .*frames"):
         guide(animation(AnimateDiffPipeline, tmp_path), negative="glasses")
+
+
+def test_times_that_begin_anew_in_every_step_are_refused_by_name(tmp_path):
+    """Each step would be a generation of its own, and no window would be the user's."""
+    base = nag_pipelines.sd(tmp_path)
+    parts = (base.vae, base.text_encoder, base.tokenizer, base.unet, base.scheduler)
+    pipe = StableDiffusionPanoramaPipeline(*parts, None, None, requires_safety_checker=False)
+    with pytest.raises(TypeError, match=r"pipe is StableDiffusionPanoramaPipeline: .*anew in every step; allowed"):
+        guide(pipe, negative="glasses")
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])

@@ -14,10 +14,12 @@ ALLOWED = (
 )
 _OTHERWISE = "its batches, tokens or blocks are made in another way"
 _FRAMES = "its model makes rows of its own of the frames"
+_TIMES = "it sets its scheduler's times anew in every step"
 # part of a class's name -> why it is refused
 _REFUSED = {
     "InstructPix2Pix": _OTHERWISE,
     "Control": _OTHERWISE,
+    "Panorama": _TIMES,
     **dict.fromkeys(("AnimateDiff", "PIAPipeline", "TextToVideo", "VideoToVideo", "I2VGenXL"), _FRAMES),
 }
 _CONTROL_NET = "ControlNet"
