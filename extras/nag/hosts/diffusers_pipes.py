@@ -42,6 +42,10 @@ class Call:
     again: bool = False
 
 
+class _Scale(float):
+    """A CFG scale of ours: one that somebody else sets is another object, whatever its value."""
+
+
 class Pipe:
     """``module``: whose forward is one model call."""
 
@@ -65,11 +69,12 @@ class Pipe:
 
     def set_cfg(self, value: float) -> Callable[[], None]:
         """Put a CFG scale in force until what this returns is called."""
-        own, ours = self.pipe._guidance_scale, max(1.0 + 1e-6, value)  # at 1 the pipeline would not split its batch
+        own, ours = self.pipe._guidance_scale, _Scale(max(1.0 + 1e-6, value))  # at 1 it would not split its batch
         self.pipe._guidance_scale = ours
 
         def restore() -> None:
-            if self.pipe._guidance_scale == ours:  # else a callback at the step's end has set another
+            # else another was set meanwhile, by a callback or a new generation; be it the same number
+            if self.pipe._guidance_scale is ours:
                 self.pipe._guidance_scale = own
 
         return restore
