@@ -60,6 +60,8 @@ class TextPart:
     @marked
     def _see_text(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         given = next((kwargs[name] for name in _NAMES if name in kwargs), args[1] if len(args) > 1 else None)
+        if isinstance(given, tuple) and given:  # diffusers, with an image prompt: (text, images)
+            given = given[0]
         self._text, self._done = given if isinstance(given, Tensor) else None, True
 
     @marked

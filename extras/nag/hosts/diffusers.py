@@ -22,6 +22,7 @@ from ..methods import NAG
 from ..report import Report
 from ..settings import Settings
 from .diffusers_handoff import AdapterHandoff
+from .diffusers_images import keep_apart, tell_mixed
 from .diffusers_pipes import Call, Encoded, pipe_of
 
 
@@ -131,6 +132,7 @@ class Guide:
             return
         if run.needs_negative and not run.has_negative:
             self._set_negative(run, call)
+        keep_apart(run)
         rows = [(call.first + image, image) for image in range(call.images)]
         run.call(rows, (args, kwargs), total=call.total)
 
@@ -174,6 +176,7 @@ class Guide:
             self._handoff.end()
         if run is None:
             return
+        tell_mixed(run)
         self._methods = run.close()
         if self._handoff is not None:
             self._methods = {name: r for name, r in self._methods.items() if r.warnings != [ALL_OFF]}
