@@ -56,6 +56,19 @@ def test_times_that_begin_anew_in_every_step_are_refused_by_name(tmp_path):
         guide(pipe, negative="glasses")
 
 
+def test_a_pipeline_that_does_not_tell_its_batch_is_refused_by_name(tmp_path):
+    """Older ones keep it in a variable of their call."""
+
+    class Old:
+        unet = scheduler = object()
+
+        def encode_prompt(self):
+            pass
+
+    with pytest.raises(TypeError, match=r"pipe is Old: it does not tell whether its batch is doubled; allowed"):
+        guide(Old(), negative="glasses")
+
+
 @pytest.mark.parametrize("scale", [1.0, 7.0])
 def test_rows_that_are_not_the_calls_are_never_guided(tmp_path, scale):
     """The model makes rows x frames of its batch: which of them are conditional is not known."""

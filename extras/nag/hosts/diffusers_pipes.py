@@ -23,6 +23,7 @@ _REFUSED = {
     **dict.fromkeys(("AnimateDiff", "PIAPipeline", "TextToVideo", "VideoToVideo", "I2VGenXL"), _FRAMES),
 }
 _CONTROL_NET = "ControlNet"
+_DOUBLED = "do_classifier_free_guidance"
 Warn = Callable[[str], None]
 # (tokens, channels), and beside it (channels,) of the pooled encoder; in Chroma the mask (tokens,)
 Encoded = tuple[Tensor, "Tensor | None"]
@@ -215,6 +216,8 @@ def pipe_of(pipe: Any) -> Pipe:
         if part in name.replace(_CONTROL_NET, ""):
             raise TypeError(f"pipe is {name}: {why}; allowed: {ALLOWED}")
     if hasattr(pipe, "encode_prompt") and hasattr(pipe, "scheduler"):
+        if not hasattr(type(pipe), _DOUBLED):  # asked of the class: before its first call a pipeline cannot tell
+            raise TypeError(f"pipe is {name}: it does not tell whether its batch is doubled; allowed: {ALLOWED}")
         if getattr(pipe, "unet", None) is not None:
             return UNetPipe(pipe)
         if getattr(pipe, "transformer", None) is not None:
