@@ -7,7 +7,7 @@ rule does the work, and ``note`` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from .closeness import check_close
 from .direct import Direct
 from .errors import out_of_memory
+from .kept import kept
 from .maths import rule
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
@@ -37,7 +38,6 @@ class FusedRule:
 
     def __init__(self) -> None:
         self.note = ""
-        self._numbers: dict[Hashable, tuple[Tensor, ...]] = {}
 
     def __call__(
         self,
@@ -62,7 +62,7 @@ class FusedRule:
                 if _watched():
                     self.note = UNUSED
                     return False
-                self._compiled(z_pos, z_neg, push, tau, alpha, into, lengths)
+                self._compiled((z_pos, z_neg, into, lengths), push, tau, alpha)
                 return True
             except Exception as error:  # whatever a compiler may say: guidance goes on without it
                 if out_of_memory(error):
@@ -73,26 +73,18 @@ class FusedRule:
         self.note = f"no fused kernel here, so the rule ran without ({_refused})"
         return False
 
-    def _compiled(
-        self,
-        z_pos: Tensor,
-        z_neg: Tensor,
-        push: float | Tensor,
-        tau: float,
-        alpha: float,
-        into: Tensor,
-        lengths: Tensor,
-    ) -> None:
-        tensors: tuple[Tensor, ...] = (z_pos, z_neg, into, lengths)
-        if isinstance(push, Tensor):
-            numbers = (push, *self._on_device(z_pos.device, lengths.dtype, tau, alpha))
-        else:
-            numbers = self._on_device(z_pos.device, lengths.dtype, push, tau, alpha)
-            if _direct(tensors[:3], lengths, numbers):
-                return
-            if z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in tensors):
-                # one kernel for every batch and resolution
-                tensors = (*(t.view(-1, t.shape[-1]) for t in tensors[:3]), lengths.view(2, -1, 1))
+    def _compiled(self, tensors: tuple[Tensor, ...], push: float | Tensor, tau: float, alpha: float) -> None:
+        z_pos, z_neg, into, lengths = tensors
+        by_token = isinstance(push, Tensor)
+        numbers = [
+            number if isinstance(number, Tensor) else kept(number, lengths.dtype, z_pos.device)
+            for number in (push, tau, alpha)
+        ]
+        if not by_token and _direct((z_pos, z_neg, into), lengths, numbers):
+            return
+        if not by_token and z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in tensors):
+            # one kernel for every batch and resolution
+            tensors = (*(t.view(-1, t.shape[-1]) for t in tensors[:3]), lengths.view(2, -1, 1))
         plain = _plain
         # detached: what a view is of would matter to the compiler
         _by_torch()(*(t.detach() for t in tensors), *numbers)
@@ -102,13 +94,6 @@ class FusedRule:
             _sound.add(kind)
         if _plain > plain:
             self.note = UNUSED
-
-    def _on_device(self, device: torch.device, wide: torch.dtype, *numbers: float) -> tuple[Tensor, ...]:
-        """Kept, as every step of a run has the same few: a number on its way to a device costs time."""
-        if (device, wide, numbers) not in self._numbers:
-            there = torch.tensor(numbers, dtype=wide).to(device, non_blocking=True)
-            self._numbers[device, wide, numbers] = there.unbind()
-        return self._numbers[device, wide, numbers]
 
 
 def _compiling() -> bool:
