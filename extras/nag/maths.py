@@ -24,6 +24,8 @@ from .layout import empty_as
 
 # z_pos, z_neg, push, tau, alpha, where out goes, where the lengths go -> was it done?
 Kernel = Callable[[Tensor, Tensor, "float | Tensor", float, float, Tensor, Tensor], bool]
+# Others (MPS, DirectML) lack some operators, or write to places that are views in a wrong way: the plain ones do there.
+_WELL_KNOWN = ("cpu", "cuda")
 _PIECE = 65536  # numbers per thread of a CPU that are worked on at once: their copies stay in its cache
 
 
@@ -132,6 +134,11 @@ def _in_pieces(
     z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor, lengths: Tensor
 ) -> None:
     """The rule, on a CPU for some tokens at a time."""
+    if z_pos.device.type not in _WELL_KNOWN:
+        out, *both = rule(z_pos, z_neg, push, tau, alpha, None)
+        into.copy_(out)
+        lengths.copy_(torch.stack(both))
+        return
     tokens = z_pos.shape[-2] if z_pos.dim() > 1 else 1
     each = tokens
     if z_pos.device.type == "cpu":
@@ -168,7 +175,7 @@ def _length(x: Tensor, spare: Tensor | None, into: Tensor | None = None) -> Tens
 
 def _shrink(norm_pos: Tensor, norm: Tensor, tau: float | Tensor) -> Tensor:
     """min(r, tau) / r  ==  min(1, tau |z| / |g|): 1 for a zero row of both, where that is 0/0."""
-    if isinstance(tau, Tensor):
+    if isinstance(tau, Tensor) or norm.device.type not in _WELL_KNOWN:
         return (tau * norm_pos / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
     zero, one = (kept(number, norm.dtype, norm.device) for number in (0.0, 1.0))
     return torch.fmin(torch.addcdiv(zero, norm_pos, norm, value=tau), one)  # fmin takes the number where one is none

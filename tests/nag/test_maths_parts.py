@@ -318,6 +318,31 @@ def test_the_ways_of_a_gpu_are_those_of_a_cpu(z, dtype):
         torch.testing.assert_close(a, b.as_subclass(torch.Tensor), rtol=1e-5, atol=1e-6)
 
 
+class Asked(TorchDispatchMode):
+    """Which operators are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_devices_that_are_little_known_are_asked_for_plain_operators(z, monkeypatch, known):
+    """No fmin, which MPS lacked for long, and no result written into a view."""
+    whole, account = normalized_guidance(*z, 5, 2.5, 0.6), Effect()
+    monkeypatch.setattr(maths, "_WELL_KNOWN", ("cpu",) if known else ())
+    with Asked() as asked:
+        out = normalized_guidance(*z, 5, 2.5, 0.6, effect=account)
+    torch.testing.assert_close(out, whole)
+    assert change(account)[1] == pytest.approx(z[0].abs().sum().item(), rel=1e-6)
+    assert any("fmin" in name for name in asked.names) == known
+    assert any(name.endswith(".out") or "_out" in name for name in asked.names) == known
+
+
 def test_lengths_go_where_they_are_asked_for_on_a_gpu_too(z):
     pos, neg = (x.as_subclass(OnGpu) for x in z)
     lengths = torch.full((2, 2, 6, 1), -1.0)
