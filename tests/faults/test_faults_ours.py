@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from nag_fault_tracer import ENTRIES, always, is_entry
 
+from extras.nag import kept
+
 SIMPLE = ({"negative": "[glasses:hat:.5]", "scale": 8, "end": 0.6, "cooldown": 0.4, "ramp_steps": 2}, {"steps": 2})
 RICH = (
     {"negative": ["(glasses <lora:x:1>", ""], "scale": 8, "layers": "d*,!m0", "skip_uncond": True, "unit": "sigma",
@@ -34,7 +36,8 @@ TOLD = "a fault of ours"
 
 
 def attempt(studio, job):
-    """(picture, what was printed) of a job."""
+    """(picture, what was printed) of a job, as in a process that has kept nothing yet."""
+    kept._kept.clear()
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         picture = studio.draw(job[0], **job[1])

@@ -216,9 +216,9 @@ def pipe_of(pipe: Any) -> Pipe:
         if part in name.replace(_CONTROL_NET, ""):
             raise TypeError(f"pipe is {name}: {why}; allowed: {ALLOWED}")
     if hasattr(pipe, "encode_prompt") and hasattr(pipe, "scheduler"):
-        if not hasattr(type(pipe), _DOUBLED):  # asked of the class: before its first call a pipeline cannot tell
-            raise TypeError(f"pipe is {name}: it does not tell whether its batch is doubled; allowed: {ALLOWED}")
         if getattr(pipe, "unet", None) is not None:
+            if not hasattr(type(pipe), _DOUBLED):  # asked of the class: before its first call a pipeline cannot tell
+                raise TypeError(f"pipe is {name}: it does not tell whether its batch is doubled; allowed: {ALLOWED}")
             return UNetPipe(pipe)
         if getattr(pipe, "transformer", None) is not None:
             for family, kind in (("Flux", FluxPipe), ("Chroma", ChromaPipe), ("StableDiffusion3", SD3Pipe)):
