@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import out_of_memory
-from ..kept import as_index
+from ..kept import as_index, rows_of
 from ..part import Part, Rows
 from .arguments import Arguments, batch_of, take_rows, tensor_of, with_text
 
@@ -102,7 +102,7 @@ class ModelCall:
             text = everywhere
         arguments = take_rows(self.arguments, range(self.batch), self.batch)
         answer = self._forward(arguments, [self.rows[i] for i in picked], around, text)
-        return answer[as_index(numbers, answer.device)]
+        return rows_of(answer, numbers)
 
     def _forward(self, arguments: Arguments, rows: Rows, around: Around, text: Tensor | None) -> Tensor:
         if text is not None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..kept import as_index, rows_of
+from ..kept import rows_of
 from ..part import Part, Rows
 from ..taps import marked, unwrap
 from .arguments import (
@@ -122,9 +122,7 @@ class Together:
         answer = tensor_of(output)
         if answer.shape[0] != batch + len(rows) * len(asking):
             raise ValueError(f"the model answered {answer.shape[0]} rows to {batch + len(rows) * len(asking)}")
-        self.answers = {
-            part: answer[as_index([row for row, _ in own_rows], answer.device)] for part, own_rows in added.items()
-        }
+        self.answers = {part: rows_of(answer, [row for row, _ in own_rows]) for part, own_rows in added.items()}
         return output_with(output, answer[:batch])
 
 
