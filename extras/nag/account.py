@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .effect import Effect, read
 from .layers import Layer
-from .maths import Effect
 from .report import Report
 from .schedule import Resolved
 
@@ -84,21 +84,10 @@ class Account:
 
 def _numbers(changes: Sequence[Tensor | Effect]) -> list[float]:
     """Relative changes. The one place where measurements leave the device."""
-    every = [numbers for c in changes for numbers in (c.sums if isinstance(c, Effect) else (c.reshape(1),))]
-    if not every:
-        return []
-    read = torch.cat([n.detach().to(every[0].device, torch.float32) for n in every]).tolist()
-    values: list[float] = []
-    first = 0
-    for change in changes:
-        count = 2 * len(change.sums) if isinstance(change, Effect) else 1
-        numbers, first = read[first : first + count], first + count
-        if isinstance(change, Effect):
-            moved, size = sum(numbers[::2]), sum(numbers[1::2])
-            values.append(change.share * moved / size if size else 0.0)
-        else:
-            values += numbers
-    return values
+    effects = iter(read([c for c in changes if isinstance(c, Effect)]))
+    tensors = [c.detach().reshape(1) for c in changes if not isinstance(c, Effect)]
+    others = iter(torch.cat([t.to(tensors[0].device, torch.float32) for t in tensors]).tolist() if tensors else [])
+    return [next(effects if isinstance(c, Effect) else others) for c in changes]
 
 
 def _grouped(pairs: Iterable[tuple[int, float]]) -> dict[int, list[float]]:

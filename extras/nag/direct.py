@@ -14,71 +14,84 @@ from torch import Tensor
 
 from .errors import out_of_memory
 
-# Tokens, width. The kernel is for all sizes, but its threads are decided upon by those it is made with.
-_EXAMPLE = (4096, 1280)
+# Rows, tokens, width. The kernel is for all sizes, but its threads are decided upon by those it is made with.
+_EXAMPLE = (2, 4096, 1280)
 
-Made = Callable[..., Any]
+Made = Callable[[list[Tensor]], Sequence[Tensor]]
 _Kind = tuple[Any, ...]
 
 
 class Direct:
-    """``function``: of three (tokens, width) tensors, one (2, tokens, 1), and some numbers, as tensors without
-    dimensions; it writes into the third and the fourth. ``check``: told the three and the numbers afterwards, raises
-    where the third is not what it should be."""
+    """``function``: of (rows, tokens, width) tensors, contiguous and of one shape, and some numbers, as tensors without
+    dimensions; it returns a tuple of tensors, (rows, tokens, width) or (rows, tokens, 1), and may write into those that
+    it was given. ``check``: told tensors, numbers, and what was made of them; raises where that is not what it should
+    be."""
 
-    def __init__(self, function: Callable[..., Any], check: Callable[..., None]):
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], check: Callable[..., None]):
         self._function, self._check = function, check
         self._made: dict[_Kind, Made] = {}
         self._refused: set[_Kind] = set()
-        self._sound: set[_Kind] = set()  # kinds and shapes
+        self._sound: dict[_Kind, Made] = {}  # kinds and shapes
 
-    def __call__(self, features: Sequence[Tensor], lengths: Tensor, numbers: Sequence[Tensor]) -> bool:
-        """Was it done? ``features``: three tensors of one shape, (..., width), ``lengths``: (2, ..., 1)."""
-        first, second, third = features
+    def __call__(self, features: Sequence[Tensor], numbers: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """What ``function`` returns; None: it was not done. ``features``: (..., width)."""
+        first, second = features[:2]
         shape = first.shape
+        for x in features:
+            if x.shape != shape or x.requires_grad or not x.is_contiguous():
+                return None
         kind = (first.device, first.dtype, second.dtype, numbers[0].dtype)
-        if kind in self._refused or not _fit(first, second, third):
-            return False
+        known = (*kind, shape)
         try:
-            flat = *(x.view(-1, shape[-1]) for x in features), lengths.view(2, -1, 1)
-            made = self._made.get(kind)
-            if made is None:
-                made = self._made[kind] = self._make(flat, numbers)
-            made(*flat, *numbers)
-            if (*kind, shape) not in self._sound:
-                self._check(*features, *numbers)
-                self._sound.add((*kind, shape))
-            return True
+            if len(shape) == 3:
+                if known in self._sound:
+                    return self._sound[known]([*features, *numbers])
+                return self._first(kind, features, numbers)
+            flat = [x.view(1, -1, shape[-1]) for x in features]
+            made = self(flat, numbers)
+            return None if made is None else [x.view(*shape[:-1], -1) for x in made]
         except Exception as error:  # whatever a compiler may say: there are other ways
             if not out_of_memory(error):
                 self._refused.add(kind)
-            return False
+                self._sound = {name: made for name, made in self._sound.items() if name[: len(kind)] != kind}
+            return None
 
-    def _make(self, flat: Sequence[Tensor], numbers: Sequence[Tensor]) -> Made:
-        from torch import _inductor  # these take a while
+    def _first(self, kind: _Kind, features: Sequence[Tensor], numbers: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """Of a shape that has not been met."""
+        if kind in self._refused or not _fit(features[0]):
+            return None
+        made = self._made.get(kind)
+        if made is None:
+            made = self._made[kind] = self._make(features, numbers)
+        results = made([*features, *numbers])
+        self._check(features, numbers, results)
+        known = (*kind, features[0].shape)
+        self._sound[known] = made
+        return results
+
+    def _make(self, features: Sequence[Tensor], numbers: Sequence[Tensor]) -> Made:
+        from torch._guards import TracingContext, tracing  # these take a while
+        from torch._inductor import config
+        from torch._inductor.compile_fx import compile_fx_inner
+        from torch._inductor.decomposition import select_decomp_table
+        from torch.func import functionalize
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        def like(x: Tensor, *shape: int) -> Tensor:
+        def example(x: Tensor, *shape: int) -> Tensor:
             return torch.empty(shape, dtype=x.dtype, device=x.device)
 
+        # without what it is said to return: torch's cache cannot read a name for a type, and prints a traceback
+        written = functionalize(lambda *args: self._function(*args), remove="mutations_and_views")
         with torch.inference_mode(False), torch.no_grad():
-            tokens, width = _EXAMPLE
-            examples = *(like(x, tokens, width) for x in flat[:3]), like(flat[3], 2, tokens, 1), *map(like, numbers)
-            # without what it is said to return: torch's cache cannot read a name for a type, and prints a traceback
-            graph = make_fx(lambda *args: self._function(*args), tracing_mode="symbolic")(*examples)
+            examples = [*(example(x, *_EXAMPLE) for x in features), *map(example, numbers)]
+            graph = make_fx(written, select_decomp_table(), tracing_mode="symbolic")(*examples)
             symbolic = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
             # no pool of compiler processes that would outlive the run
-            made: Made = _inductor.compile(graph, symbolic, options={"compile_threads": 1})
+            with config.patch(compile_threads=1), tracing(TracingContext(symbolic[0].fake_mode)):
+                made: Made = compile_fx_inner(graph, symbolic)
         return made
 
 
-def _fit(first: Tensor, second: Tensor, third: Tensor) -> bool:
-    """Of one shape that does not vanish or repeat, and as they lie in memory; on a device that code is made for."""
-    shape = first.shape
-    tokens, width = shape[:-1].numel(), shape[-1]
-    return (
-        tokens > 1
-        and width > 1
-        and first.device.type in ("cpu", "cuda")
-        and all(x.shape == shape and x.is_contiguous() and not x.requires_grad for x in (first, second, third))
-    )
+def _fit(x: Tensor) -> bool:
+    """Of a shape that does not vanish or repeat, on a device that code is made for."""
+    return x.shape[:-1].numel() > 1 and x.shape[-1] > 1 and x.device.type in ("cpu", "cuda")

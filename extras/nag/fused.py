@@ -7,7 +7,7 @@ rule does the work, and ``note`` says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from .closeness import check_close
 from .direct import Direct
 from .errors import out_of_memory
 from .kept import kept
-from .maths import rule
+from .layout import empty_as
+from .maths import Done, rule, wide_type
 
 # How far a kernel may be from the eager rule, relative to the largest result: what rounding makes of another order.
 _CLOSE = {torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -26,7 +27,7 @@ UNUSED = (
     "(something watches its operations, or it has compiled the rule too often)"
 )
 
-_kernel: Callable[..., None] | None = None  # one for all runs: compiling takes seconds
+_kernel: Callable[..., tuple[Tensor, Tensor]] | None = None  # one for all runs: compiling takes seconds
 _sound: set[tuple[str, torch.dtype, torch.dtype]] = set()  # device and types for which it was compared
 _refused = ""  # why no kernel is used in this process any more
 _plain = 0  # how often torch ran the rule as it is written, although it was asked for the kernel
@@ -40,16 +41,9 @@ class FusedRule:
         self.note = ""
 
     def __call__(
-        self,
-        z_pos: Tensor,
-        z_neg: Tensor,
-        push: float | Tensor,
-        tau: float,
-        alpha: float,
-        into: Tensor,
-        lengths: Tensor,
-    ) -> bool:
-        """The guided features go into ``into``, the two lengths of maths.rule() into ``lengths``; False: not possible.
+        self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor | None
+    ) -> Done | None:
+        """The guided features, in ``into`` if there is such, and the two lengths of maths.rule(); None: not possible.
 
         The first call for a device and dtype, for each shape where it is called directly, is compared with the eager
         rule (this waits for the device).
@@ -58,42 +52,55 @@ class FusedRule:
         if not _refused:
             try:
                 if _compiling():  # the host compiles the whole model, this hook with it
-                    return False
+                    return None
                 if _watched():
                     self.note = UNUSED
-                    return False
-                self._compiled((z_pos, z_neg, into, lengths), push, tau, alpha)
-                return True
+                    return None
+                return self._compiled(z_pos, z_neg, push, tau, alpha, into)
             except Exception as error:  # whatever a compiler may say: guidance goes on without it
                 if out_of_memory(error):
                     self.note = f"the fused kernel was not used in every call: {type(error).__name__}"
-                    return False
+                    return None
                 first = (str(error).strip().splitlines() or [""])[0]
                 _refused = f"{type(error).__name__}: {first}"[:200]
         self.note = f"no fused kernel here, so the rule ran without ({_refused})"
-        return False
+        return None
 
-    def _compiled(self, tensors: tuple[Tensor, ...], push: float | Tensor, tau: float, alpha: float) -> None:
-        z_pos, z_neg, into, lengths = tensors
-        by_token = isinstance(push, Tensor)
+    def _compiled(
+        self, z_pos: Tensor, z_neg: Tensor, push: float | Tensor, tau: float, alpha: float, into: Tensor | None
+    ) -> Done:
+        wide, device = wide_type(z_pos, z_neg), z_pos.device
         numbers = [
-            number if isinstance(number, Tensor) else kept(number, lengths.dtype, z_pos.device)
-            for number in (push, tau, alpha)
+            number if isinstance(number, Tensor) else kept(number, wide, device) for number in (push, tau, alpha)
         ]
-        if not by_token and _direct((z_pos, z_neg, into), lengths, numbers):
-            return
-        if not by_token and z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in tensors):
+        by_token = isinstance(push, Tensor)
+        if not by_token and into is None:
+            made = _direct((z_pos, z_neg), numbers)
+            if made is not None:
+                return made[0], (made[1], made[2])
+        elif not by_token and into is not None:
+            lengths = _direct_into((z_pos, z_neg, into), numbers)
+            if lengths is not None:
+                return into, (lengths[0], lengths[1])
+        return self._by_torch((z_pos, z_neg, empty_as(z_pos) if into is None else into), numbers, by_token)
+
+    def _by_torch(self, features: tuple[Tensor, Tensor, Tensor], numbers: Sequence[Tensor], by_token: bool) -> Done:
+        z_pos, z_neg, into = features
+        tensors = features
+        if not by_token and z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in features):
             # one kernel for every batch and resolution
-            tensors = (*(t.view(-1, t.shape[-1]) for t in tensors[:3]), lengths.view(2, -1, 1))
+            tensors = tuple(t.view(-1, t.shape[-1]) for t in features)  # type: ignore[assignment]
         plain = _plain
         # detached: what a view is of would matter to the compiler
-        _by_torch()(*(t.detach() for t in tensors), *numbers)
+        moved, size = _by_torch()(*(t.detach() for t in tensors), *numbers)
         kind = (z_pos.device.type, z_pos.dtype, z_neg.dtype)
         if kind not in _sound:
-            _compare(z_pos, z_neg, into, *numbers)
+            _compare(features, numbers, (moved, size))
             _sound.add(kind)
         if _plain > plain:
             self.note = UNUSED
+        shape = (*z_pos.shape[:-1], 1)
+        return into, (moved.view(shape), size.view(shape))
 
 
 def _compiling() -> bool:
@@ -107,7 +114,7 @@ def _watched() -> bool:
     return bool(getattr(torch._C, "_len_torch_dispatch_stack", int)())
 
 
-def _by_torch() -> Callable[..., None]:
+def _by_torch() -> Callable[..., tuple[Tensor, Tensor]]:
     global _kernel
     if _kernel is None:
         # no pool of compiler processes that would outlive the run
@@ -116,19 +123,21 @@ def _by_torch() -> Callable[..., None]:
 
 
 def _into(
-    z_pos: Tensor, z_neg: Tensor, into: Tensor, lengths: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
-) -> None:
+    z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
+) -> tuple[Tensor, Tensor]:
     if not _compiling():
         _note_plain()
-    _written(z_pos, z_neg, into, lengths, push, tau, alpha)
+    return _written_into(z_pos, z_neg, into, push, tau, alpha)
 
 
-def _written(
-    z_pos: Tensor, z_neg: Tensor, into: Tensor, lengths: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
-) -> None:
-    _, *both = rule(z_pos, z_neg, push, tau, alpha, into, compiled=True)
-    for number, length in enumerate(both):  # not by unbind(): torch would make it for one number of tokens only
-        lengths[number].copy_(length)
+def _written_into(
+    z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor
+) -> tuple[Tensor, Tensor]:
+    return rule(z_pos, z_neg, push, tau, alpha, into, compiled=True)[1:]
+
+
+def _written(z_pos: Tensor, z_neg: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return rule(z_pos, z_neg, push, tau, alpha, None, compiled=True)
 
 
 def _note_plain() -> None:
@@ -136,8 +145,12 @@ def _note_plain() -> None:
     _plain += 1
 
 
-def _compare(z_pos: Tensor, z_neg: Tensor, into: Tensor, push: Tensor, tau: Tensor, alpha: Tensor) -> None:
-    check_close(into, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")
+def _compare(features: Sequence[Tensor], numbers: Sequence[Tensor], made: Sequence[Tensor]) -> None:
+    z_pos, z_neg, *into = features
+    push, tau, alpha = numbers
+    out = into[0] if into else made[0]
+    check_close(out, rule(z_pos, z_neg, push, tau, alpha, None)[0], _CLOSE, "the compiled rule")
 
 
 _direct = Direct(_written, _compare)
+_direct_into = Direct(_written_into, _compare)

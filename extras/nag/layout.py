@@ -14,7 +14,7 @@ def empty_as(z: Tensor) -> Tensor:
     """Of the shape, type, device and strides of ``z``, gaps between its numbers included; contiguous where several of
     them share a place."""
     if z.is_contiguous() or any(step == 0 and size > 1 for step, size in zip(z.stride(), z.shape, strict=True)):
-        return torch.empty(z.shape, dtype=z.dtype, device=z.device)
+        return torch.empty_like(z, memory_format=torch.contiguous_format)
     return torch.empty_strided(z.shape, z.stride(), dtype=z.dtype, device=z.device)
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from .account import Account, Change, Evaluation
 from .actmap import ActMap
+from .effect import Effect, settle
 from .errors import without_frames
 from .fused import FusedRule
 from .layers import Layer
-from .maths import Effect
 from .report import NOTHING_GUIDED, Report
 from .schedule import Resolved, Schedule, lowered_cfg
 
@@ -34,7 +34,7 @@ class PartState:
     ``total``: rows of the model call, where the host tells. ``changes``: (step, layer index, relative change on the
     device), read once at the end. ``missed``: layer name -> calls in which the layer was out of reach. ``counting``:
     False in an extra prediction of another method. ``map``: of where it acts, if asked for. ``kernel``: of the rule, if
-    asked for.
+    asked for. ``unsettled``: of the changes, those that settle() is for.
     """
 
     strict: bool = False
@@ -47,11 +47,22 @@ class PartState:
     error: BaseException | None = None
     map: ActMap | None = None
     kernel: FusedRule | None = None
+    unsettled: list[Effect] = field(default_factory=list)
 
     def note(self, layer: Layer, change: Tensor | Effect) -> None:
         """Remember what happened in a layer."""
         if self.counting:
             self.changes.append((self.step, layer.index, change))
+            if isinstance(change, Effect):
+                self.unsettled.append(change)
+
+    def settle(self) -> None:
+        """Make sums of what was noted in the calls so far: until then it takes memory. An error is the run's."""
+        noted, self.unsettled = self.unsettled, []
+        try:
+            settle(noted)
+        except Exception as error:
+            self.failed(error)
 
     def draw(self, rows: Sequence[int], out: Tensor, z_pos: Tensor) -> None:
         """Into the map: features (rows, tokens, width) of the image's tokens, of these rows of the call."""
@@ -138,6 +149,8 @@ class Part:
         state = self.state
         state.total = total
         self._forget_rows()
+        if state.unsettled:
+            state.settle()
         if not self._open or state.error is not None or not rows:
             return
         try:

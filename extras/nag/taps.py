@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .adaptive import Adaptive
 from .branches import Branch, RowGroup
 from .branches.padding import filling
+from .effect import Effect
+from .hooks import Hook
 from .layers import Layer
 from .layout import copy_as
-from .maths import Effect, normalized_guidance
+from .maths import normalized_guidance
 from .part import PartState
 
 _MARK = "nag_time_tap"
@@ -55,11 +56,13 @@ class RuleState(PartState):
     ) -> Tensor:
         """``z_pos`` (rows, tokens, width) guided with the strength of this step and layer; ``rows``: of the call,
         ``images``: the image of each. ``effect``, ``into``: as of normalized_guidance()."""
-        factor = self.adaptive.factor(layer, images, z_pos, z_neg, learn=self.counting)
-        strength = factor * (self.strength * layer.strength)
+        strength: float | Tensor = self.strength * layer.strength
+        if self.adaptive.power:
+            strength = self.adaptive.factor(layer, images, z_pos, z_neg, learn=self.counting) * strength
         numbers = (self.scale, self.tau, self.alpha, strength)
         guided = normalized_guidance(z_pos, z_neg, *numbers, effect, into, self.kernel)
-        self.draw(rows, guided, z_pos)
+        if self.map is not None:
+            self.draw(rows, guided, z_pos)
         return guided
 
 
@@ -100,23 +103,28 @@ class Tap:
         self.layer, self.state = layer, state
         self.text_part: TextPart | None = None  # of z_pos, where others add to it
         self._seen: Tensor | None = None
-        self._handles: list[RemovableHandle] = []
+        self._hooks: list[Hook] = []
+        self._placed = False
 
     def install(self) -> None:
         """Put the hooks in place; once is enough."""
-        if not self._handles:
-            attn = self.layer.attn
-            source, out = getattr(attn, self.state.branch.source), projection(attn.to_out)
-            self._handles.append(source.register_forward_hook(self._see))
-            self._handles.append(out.register_forward_pre_hook(self._guide))
+        if self._placed:
+            return
+        attn = self.layer.attn
+        source, out = _part(attn, self.state.branch.source), projection(_part(attn, "to_out"))
+        if not self._hooks or self._hooks[0].module is not source or self._hooks[1].module is not out:
+            self._hooks = [Hook(source, self._see), Hook(out, self._guide, before=True)]
             if self.layer.kind == "cross" and _on_cpu(attn.to_k):
-                self._handles.append(attn.to_k.register_forward_hook(self._fill))
+                self._hooks.append(Hook(attn.to_k, self._fill))
+        self._placed = True
+        for hook in self._hooks:
+            hook.put()
 
     def remove(self) -> None:
         """Take the hooks away; harmless when there are none."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+        self._placed = False
+        for hook in self._hooks:
+            hook.take()
         self._seen = None
 
     @marked
@@ -180,6 +188,12 @@ class Tap:
         return out
 
 
+def _part(attn: nn.Module, name: str) -> nn.Module:
+    """A module of ``attn``, by the short way where there is one: it is asked for at every step."""
+    part = attn._modules.get(name)
+    return getattr(attn, name) if part is None else part
+
+
 def _on_cpu(module: nn.Module) -> bool:
     return any(weight.device.type == "cpu" for weight in module.parameters())
 
@@ -219,4 +233,4 @@ def count_taps(model: nn.Module) -> int:
 
 def projection(to_out: Any) -> nn.Module:
     """The module at which an attention layer's result is seen."""
-    return to_out[0] if isinstance(to_out, (nn.Sequential, nn.ModuleList)) else to_out
+    return next(iter(to_out._modules.values())) if isinstance(to_out, (nn.Sequential, nn.ModuleList)) else to_out

@@ -9,10 +9,13 @@ import torch
 
 from extras.nag import fused
 from extras.nag.direct import Direct
+from extras.nag.effect import Effect, settle
 from extras.nag.fused import FusedRule
 from extras.nag.guidance import Guidance
-from extras.nag.maths import Effect, normalized_guidance
+from extras.nag.maths import normalized_guidance
 from extras.nag.settings import Settings
+
+DIRECTLY = ("_direct", "_direct_into")
 
 
 @functools.cache
@@ -30,11 +33,12 @@ def compiler(request, monkeypatch):
     if no_compiler():
         pytest.skip(f"torch.compile does not work here: {no_compiler()}")
     if request.param == "by torch.compile":
-        monkeypatch.setattr(fused, "_direct", lambda *_: False)
+        for name in DIRECTLY:
+            monkeypatch.setattr(fused, name, lambda *_: None)
         yield
     else:
         yield
-        assert isinstance(fused._direct, Direct) and not fused._direct._refused, "it was not called directly"
+        assert all(isinstance(getattr(fused, n), Direct) and not getattr(fused, n)._refused for n in DIRECTLY)
 
 
 @pytest.fixture
@@ -43,8 +47,10 @@ def fresh(monkeypatch):
     monkeypatch.setattr(fused, "_kernel", None)
     monkeypatch.setattr(fused, "_refused", "")
     monkeypatch.setattr(fused, "_sound", set())
-    if isinstance(fused._direct, Direct):
-        monkeypatch.setattr(fused, "_direct", Direct(fused._direct._function, fused._direct._check))
+    for name in DIRECTLY:
+        own = getattr(fused, name)
+        if isinstance(own, Direct):
+            monkeypatch.setattr(fused, name, Direct(own._function, own._check))
 
 
 def both(z_pos, z_neg, *numbers, into=False):
@@ -56,7 +62,8 @@ def both(z_pos, z_neg, *numbers, into=False):
         with torch.no_grad():
             out = normalized_guidance(z_pos, z_neg, *numbers, effect=effect, into=place, kernel=kernel)
         assert kernel is None or not kernel.note
-        results.append((out, *effect.sums[0].tolist()))
+        settle([effect])
+        results.append((out, *effect.sums[0][0].tolist()))
     return results
 
 
@@ -161,7 +168,7 @@ def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monk
 
     plain, report, _ = guided(monkeypatch)
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(torch._inductor, "compile", broken)
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx_inner", broken)
     compiled, other, used = guided(monkeypatch, fused=True)
     assert torch.equal(compiled, plain) and other.calls == report.calls and not any(used)
     assert other.warnings == ["no fused kernel here, so the rule ran without (RuntimeError: no compiler)"]
@@ -170,13 +177,15 @@ def test_without_a_compiler_guidance_goes_on_and_the_report_says_why(fresh, monk
 def test_a_kernel_that_is_wrong_is_not_used(fresh, monkeypatch):
     def wrong(function, **more):
         def kernel(z_pos, z_neg, into, *others):
-            function(z_pos, z_neg, into, *others)
+            lengths = function(z_pos, z_neg, into, *others)
             into *= 1.01
+            return lengths
 
         return kernel
 
     plain, *_ = guided(monkeypatch)
-    monkeypatch.setattr(fused, "_direct", lambda *_: False)
+    for name in DIRECTLY:
+        monkeypatch.setattr(fused, name, lambda *_: None)
     monkeypatch.setattr(torch, "compile", wrong)
     compiled, report, used = guided(monkeypatch, fused=True)
     assert torch.equal(compiled, plain) and not any(used)

@@ -7,7 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from extras.nag import kept, maths
-from extras.nag.maths import Effect, normalized_guidance
+from extras.nag.effect import Effect, settle
+from extras.nag.maths import normalized_guidance
 
 
 @pytest.fixture
@@ -72,7 +73,8 @@ def test_strength_by_token(z):
 
 
 def change(effect):
-    moved, size = sum(effect.sums).tolist()
+    settle([effect])
+    moved, size = (sum(sums[0][sums[which]].item() for sums in effect.sums) for which in (1, 2))
     return moved * effect.share, size
 
 
@@ -81,7 +83,7 @@ def test_the_account_is_the_sum_of_changes_and_of_features(z, alpha):
     effect = Effect()
     out = normalized_guidance(*z, 5, 2.5, alpha, effect=effect)
     moved, size = change(effect)
-    assert effect.share == alpha and len(effect.sums) == 1
+    assert effect.share == alpha and len(effect.sums) == 1 and not effect.noted
     assert moved == pytest.approx((out - z[0]).abs().sum().item(), rel=1e-5)
     assert size == pytest.approx(z[0].abs().sum().item(), rel=1e-6)
 
@@ -92,9 +94,9 @@ def test_the_account_of_nothing_done(z, numbers):
     effect, into = Effect(), torch.full_like(pos, 7)
     assert normalized_guidance(pos, z[1], *numbers, effect=effect) is pos
     assert normalized_guidance(pos, z[1], *numbers, effect=effect, into=into) is into and torch.equal(into, pos)
-    assert [x.shape for x in effect.sums] == [(2,)] * 2 and {x.dtype for x in effect.sums} == {torch.float32}
-    assert [x[0].item() for x in effect.sums] == [0, 0]
-    assert effect.sums[1][1].item() == pytest.approx(pos.float().abs().sum().item())
+    assert [x.shape for both in effect.noted for x in both] == [(2, 6, 1)] * 4
+    assert {x.dtype for both in effect.noted for x in both} == {torch.float32}
+    assert change(effect) == (0, pytest.approx(2 * pos.float().abs().sum().item()))
 
 
 # -- where it goes ---
@@ -130,7 +132,7 @@ def test_gradients_flow_where_they_are_asked_for(z, which):
     again = (pos if which == "pos" else neg).detach().clone().requires_grad_(True)
     worked_out(again if which == "pos" else z[0], again if which == "neg" else z[1], 5, 2.5, 0.6).sum().backward()
     torch.testing.assert_close(wanted.grad, again.grad, rtol=1e-4, atol=1e-4)
-    assert not effect.sums[0].requires_grad
+    assert not any(length.requires_grad for length in effect.noted[0])
     assert change(effect)[0] == pytest.approx((out - pos).abs().sum().item(), rel=1e-5)
     with torch.no_grad():
         assert torch.equal(normalized_guidance(pos, neg, 5, 2.5, 0.6), out)
@@ -144,18 +146,14 @@ def test_a_kernel_takes_the_rules_place_or_leaves_it(z):
 
     def kernel(*arguments):
         seen.append(arguments)
-        into, lengths = arguments[-2:]
-        into.fill_(3.0)
-        lengths[0], lengths[1] = 5.0, 9.0
-        return True
+        return torch.full((2, 6, 8), 3.0), (torch.full((2, 6, 1), 5.0), torch.full((2, 6, 1), 9.0))
 
     effect = Effect()
     out = normalized_guidance(*z, 5, 2.5, 0.6, 0.5, effect=effect, kernel=kernel)
-    pos, neg, *numbers, into, lengths = seen[0]
-    assert pos is z[0] and neg is z[1] and numbers == [2.0, 2.5, 0.6] and into is out
-    assert lengths.shape == (2, 2, 6, 1) and lengths.dtype == torch.float32
-    assert bool((out == 3).all()) and effect.sums[0].tolist() == [12 * 5, 12 * 9]
-    refused = normalized_guidance(*z, 5, 2.5, 0.6, kernel=lambda *arguments: False)
+    pos, neg, *numbers, into = seen[0]
+    assert pos is z[0] and neg is z[1] and numbers == [2.0, 2.5, 0.6] and into is None
+    assert bool((out == 3).all()) and change(effect) == (pytest.approx(0.6 * 12 * 5), 12 * 9)
+    refused = normalized_guidance(*z, 5, 2.5, 0.6, kernel=lambda *arguments: None)
     assert torch.equal(refused, normalized_guidance(*z, 5, 2.5, 0.6))
     pos = z[0].clone().requires_grad_(True)
     normalized_guidance(pos, z[1], 5, 2.5, 0.6, kernel=kernel)

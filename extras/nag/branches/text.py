@@ -92,8 +92,9 @@ class TextBranch:
     def features(self, layer: Layer, seen: Tensor, z_pos: Tensor, group: RowGroup) -> Tensor:
         """Attention of the group's queries ``seen`` (rows, tokens, width) over their negatives' keys and values."""
         kept = self._keys_values(layer, seen, group)
-        taken = KeysValues(_take(kept.keys, group.items), _take(kept.values, group.items), kept.mask)
-        return _attend(layer, seen, taken)
+        if not len(kept.keys) == len(group.items) == 1:
+            kept = KeysValues(_take(kept.keys, group.items), _take(kept.values, group.items), kept.mask)
+        return _attend(layer, seen, kept)
 
     def features_over(self, layer: Layer, seen: Tensor, contexts: Tensor) -> Tensor:
         """The same over ``contexts`` (rows, tokens, channels), one for each row."""

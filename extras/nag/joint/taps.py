@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..effect import Effect
 from ..kept import as_index
 from ..layers import Layer
 from ..layout import copy_as
-from ..maths import Effect
 from ..taps import RuleState, marked, unwrap
 from .blocks import JointBlock, Reader, brought
 from .shared import ImagePart, Sharing
