@@ -217,6 +217,8 @@ def _text(model: Record) -> list[str]:
     ]
     if "on_gpu" in model:
         lines += ["", _on_gpu(model["on_gpu"])]
+    if "asked" in model:
+        lines += ["", _asked(model["asked"])]
     return lines
 
 
@@ -231,6 +233,23 @@ def _on_gpu(found: Record) -> str:
         f"**On a GPU, counted without one** (tensors that say they lie there, {size}; times are not known): the plain "
         f"step launches {base} kernels; {', '.join(more)}. That is {each:g} for each of the {layers} layers that NAG "
         f"guides. Waits for the device in all of these steps: {waits}."
+    )
+
+
+def _asked(found: Record) -> str:
+    steps, base = found["steps"], found["seconds"]
+    ratios = ", ".join(
+        f"`{name}` {step['median']:.3f} ({step['low']:.3f}–{step['high']:.3f})"
+        for name, step in steps.items()
+        if name != BASE
+    )
+    each = {n: 1e6 * (steps[n]["median"] - 1) * base / found["layers"] for n in (NAG, FUSED, DUPLICATE) if n in steps}
+    more = ", ".join(f"`{name}` {microseconds:.0f}" for name, microseconds in each.items())
+    return (
+        f"**Where a GPU waits for the CPU** (the same blocks with almost no width, one thread, {found['rounds']} "
+        f"rounds: what Python and torch take to ask for a step, whatever it computes; a launch on a GPU comes on top): "
+        f"the plain step {1000 * base:.1f} ms; ratios to it: {ratios}. Microseconds for each of the "
+        f"{found['layers']} layers that NAG guides: {more}."
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 Inputs = dict[str, Any]
+_SD15_WIDTHS = (320, 640, 1280, 1280)  # what diffusers takes, unless told
 _SDXL_FACES: Mapping[str, Any] = {
     "in_channels": 4,
     "out_channels": 4,
@@ -37,6 +38,22 @@ class Shape:
     def blocks(self, double: int, single: int) -> Shape:
         """The same transformer with fewer blocks, each of full size."""
         return replace(self, config={**self.config, "num_layers": double, "num_single_layers": single})
+
+    def thin(self) -> Shape:
+        """The same UNet, block by block, with almost no width and hardly a token: as many operators, nothing to do."""
+        config = dict(self.config)
+        widths: tuple[int, ...] = config.get("block_out_channels", _SD15_WIDTHS)
+        config |= {
+            "sample_size": 8,
+            # where widths differ there are projections
+            "block_out_channels": tuple(8 * (1 + sorted(set(widths)).index(width)) for width in widths),
+            "norm_num_groups": 4,
+            "attention_head_dim": 2,
+            "cross_attention_dim": 16,
+        }
+        if self.pooled:
+            config |= {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 8 * 6 + 16}
+        return replace(self, config=config, text=16, tokens=4, pooled=16 if self.pooled else 0)
 
     def empty(self) -> nn.Module:
         """The model without memory for its weights."""

@@ -17,6 +17,7 @@ from extras.studio.commands.environment import ROOT
 CPU_SIZES = {"sd15": ("float32", 512), "sdxl": ("bfloat16", 768), "flux": ("bfloat16", 1024)}
 GPU_SIZES = {"sd15": ("float16", 512), "sdxl": ("bfloat16", 1024), "flux": ("bfloat16", 1024)}
 TINY_SIZE = ("float32", 128)
+ASKING_ROUNDS = 60
 MODELS = ("sd15", "sdxl", "flux", "tiny-sd15", "tiny-sdxl", "tiny-flux")
 
 
@@ -105,6 +106,7 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
     """The whole record, JSON-ready."""
     import torch
 
+    from extras.bench.asking import asked
     from extras.bench.curves import curves
     from extras.bench.machine import machine
     from extras.bench.measure import Plan, measure
@@ -144,6 +146,8 @@ def run(options: argparse.Namespace, device: Any, command: str) -> dict[str, Any
                 record["on_gpu"] = launches(name, *sizes(name, "cuda", options))
             except Exception as error:  # a count beside the measurement, on paths of torch that change
                 result["skipped"].append(f"what {name} would ask of a GPU: {type(error).__name__}: {error}"[:300])
+        if shape.kind == "unet":
+            record["asked"] = asked(name, ASKING_ROUNDS)
         result["models"].append(record)
     if options.curves != "none":
         dtype, resolution = sizes(options.curves, device.type, options)
