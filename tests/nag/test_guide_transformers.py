@@ -48,6 +48,30 @@ def test_each_method_acts_and_leaves_nothing(pipe, method):
     assert hooks(pipe) == 0 and np.array_equal(draw(pipe), plain)
 
 
+def test_each_encoder_is_asked_once_for_the_negative(pipe):
+    """No empty prompt beside it: a T5 takes longer than a step."""
+
+    def passes(negative):
+        asked, hooks = {}, []
+        for name, part in pipe.components.items():
+            if name.startswith("text_encoder"):
+                count = lambda *_, name=name: asked.update({name: asked.get(name, 0) + 1})  # noqa: E731
+                hooks.append(part.register_forward_hook(count))
+        try:
+            if negative is None:
+                draw(pipe)
+            else:
+                with guide(pipe, negative=negative, scale=5):
+                    draw(pipe)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return asked
+
+    plain, guided = passes(None), passes("glasses")
+    assert guided == {name: count + 1 for name, count in plain.items()} and plain
+
+
 def test_the_window_is_that_of_the_flow(pipe):
     with guide(pipe, negative="glasses", scale=5, unit="steps", start=0.25, end=0.75) as run:
         draw(pipe)

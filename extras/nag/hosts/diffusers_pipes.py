@@ -205,7 +205,8 @@ class SD3Pipe(TransformerPipe):
     def encode(self, text: str, like: Tensor, warn: Warn) -> Encoded:
         before = getattr(self.pipe, "tokenizer_max_length", 77)
         tokenizer = getattr(self.pipe, "tokenizer_3", None)
-        embeds, _, pooled, _ = self._encoded(text, like, before, tokenizer, 3, warn)
+        alone = {"do_classifier_free_guidance": False}  # else an empty prompt is encoded beside it
+        embeds, _, pooled, _ = self._encoded(text, like, before, tokenizer, 3, warn, **alone)
         return embeds[0], pooled[0]
 
 
