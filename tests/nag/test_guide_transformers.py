@@ -7,6 +7,7 @@ import torch
 from nag_guided import ONE
 
 from extras.nag import LayerError, guide
+from extras.nag.hosts import diffusers_pipes
 from extras.nag.hosts.diffusers import NagWarning
 from extras.nag.taps import count_taps
 
@@ -70,6 +71,16 @@ def test_each_encoder_is_asked_once_for_the_negative(pipe):
 
     plain, guided = passes(None), passes("glasses")
     assert guided == {name: count + 1 for name, count in plain.items()} and plain
+
+
+def test_the_time_is_read_once_a_generation(pipe, monkeypatch):
+    """Each reading would wait for the GPU."""
+    read, own = [], diffusers_pipes._first
+    monkeypatch.setattr(diffusers_pipes, "_first", lambda value: read.append(1) or own(value))
+    with guide(pipe, negative="glasses", scale=5) as run:
+        draw(pipe)
+        draw(pipe)
+    assert len(read) == 2 and run.report.guided_steps == [1, 2, 3, 4]
 
 
 def test_the_window_is_that_of_the_flow(pipe):

@@ -31,16 +31,22 @@ Encoded = tuple[Tensor, "Tensor | None"]
 
 @dataclass(frozen=True)
 class Call:
-    """One forward. ``time``: of the scheduler; ``text``: its prompts. ``first``: the first conditional row; ``images``:
-    how many; 0 in a call for the unconditional half alone. ``total``: rows of the batch. ``again``: of the same
-    evaluation as the call before."""
+    """One forward. ``timestep``: as it was given, ``per_step``: times of the scheduler for one of it; ``text``: its
+    prompts. ``first``: the first conditional row; ``images``: how many; 0 in a call for the unconditional half alone.
+    ``total``: rows of the batch. ``again``: of the same evaluation as the call before."""
 
-    time: float
+    timestep: Any
     text: Tensor
     first: int
     images: int
     total: int
     again: bool = False
+    per_step: float = 1.0
+
+    @property
+    def time(self) -> float:
+        """Of the scheduler. Reading it waits for the device: once a generation is enough."""
+        return self.per_step * _first(self.timestep)
 
 
 class _Scale(float):
@@ -107,7 +113,7 @@ class UNetPipe(Pipe):
     def read(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         named = {**dict(zip(("sample", "timestep", "encoder_hidden_states"), args, strict=False)), **kwargs}
         batch = named["sample"].shape[0]
-        return Call(_first(named["timestep"]), named["encoder_hidden_states"], *self._rows(batch), batch)
+        return Call(named["timestep"], named["encoder_hidden_states"], *self._rows(batch), batch)
 
     def encode(self, text: str, like: Tensor, warn: Warn) -> Encoded:
         """A long text in pieces of 77 tokens, none cut off."""
@@ -173,7 +179,8 @@ class FluxPipe(TransformerPipe):
         if self._prompt is None:
             self._prompt = text  # a step begins with the prompt's call, always with this tensor
         own, batch = text is self._prompt, kwargs["hidden_states"].shape[0]
-        return Call(1000.0 * _first(kwargs["timestep"]), text, 0, text.shape[0] if own else 0, batch, again=not own)
+        images = text.shape[0] if own else 0
+        return Call(kwargs["timestep"], text, 0, images, batch, again=not own, per_step=1000.0)
 
     @property
     def cfg(self) -> float | None:
@@ -200,7 +207,7 @@ class SD3Pipe(TransformerPipe):
         batch, text = kwargs["hidden_states"].shape[0], kwargs["encoder_hidden_states"]
         again = bool(kwargs.get("skip_layers"))  # skip-layer guidance asks for the conditional rows once more
         first, images = (0, batch) if again else self._rows(batch)
-        return Call(_first(kwargs["timestep"]), text, first, images, batch, again)
+        return Call(kwargs["timestep"], text, first, images, batch, again)
 
     def encode(self, text: str, like: Tensor, warn: Warn) -> Encoded:
         before = getattr(self.pipe, "tokenizer_max_length", 77)
