@@ -157,7 +157,10 @@ def _in_pieces(
 
 def wide_type(*tensors: Tensor) -> torch.dtype:
     """What the rule computes in."""
-    return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
+    for x in tensors:
+        if x.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def _widened(x: Tensor, wide: torch.dtype, spare: Tensor | None) -> Tensor:

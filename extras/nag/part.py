@@ -34,7 +34,7 @@ class PartState:
     ``total``: rows of the model call, where the host tells. ``changes``: (step, layer index, relative change on the
     device), read once at the end. ``missed``: layer name -> calls in which the layer was out of reach. ``counting``:
     False in an extra prediction of another method. ``map``: of where it acts, if asked for. ``kernel``: of the rule, if
-    asked for. ``unsettled``: of the changes, those that settle() is for.
+    asked for. ``settled``: so many of the changes settle() has seen.
     """
 
     strict: bool = False
@@ -47,20 +47,18 @@ class PartState:
     error: BaseException | None = None
     map: ActMap | None = None
     kernel: FusedRule | None = None
-    unsettled: list[Effect] = field(default_factory=list)
+    settled: int = 0
 
     def note(self, layer: Layer, change: Tensor | Effect) -> None:
         """Remember what happened in a layer."""
         if self.counting:
             self.changes.append((self.step, layer.index, change))
-            if isinstance(change, Effect):
-                self.unsettled.append(change)
 
     def settle(self) -> None:
         """Make sums of what was noted in the calls so far: until then it takes memory. An error is the run's."""
-        noted, self.unsettled = self.unsettled, []
+        first, self.settled = self.settled, len(self.changes)
         try:
-            settle(noted)
+            settle(change for *_, change in self.changes[first:] if isinstance(change, Effect))
         except Exception as error:
             self.failed(error)
 
@@ -149,7 +147,7 @@ class Part:
         state = self.state
         state.total = total
         self._forget_rows()
-        if state.unsettled:
+        if state.settled < len(state.changes):
             state.settle()
         if not self._open or state.error is not None or not rows:
             return

@@ -162,6 +162,12 @@ class Tap:
     def _guided(self, z_pos: Tensor, seen: Tensor) -> Tensor:
         state, layer = self.state, self.layer
         out, effect = z_pos, Effect()
+        if self.text_part is None and len(state.groups) == 1 and state.groups[0].covers(z_pos.shape[0]):
+            group = state.groups[0]  # the common case, in few steps
+            z_neg = state.branch.features(layer, seen, z_pos, group)
+            out = state.guide(layer, group.rows, group.images, z_pos, z_neg, effect)
+            state.note(layer, effect)
+            return out
         for group in state.groups:
             where = group.where(z_pos.device)
             every = isinstance(where, slice) and len(group.rows) == z_pos.shape[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -26,6 +27,14 @@ class RowGroup:
     images: tuple[int, ...]
     items: tuple[int, ...] = ()
     key: tuple[int, ...] = ()
+
+    def covers(self, rows: int) -> bool:
+        """Are these all of a call's ``rows``, in their order?"""
+        return len(self.rows) == rows and self._in_order
+
+    @cached_property
+    def _in_order(self) -> bool:
+        return self.rows == tuple(range(len(self.rows)))
 
     def where(self, device: torch.device) -> slice | Tensor:
         """The rows as an index; see as_index()."""
