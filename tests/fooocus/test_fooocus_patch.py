@@ -50,6 +50,18 @@ def test_in_and_out_gives_the_same_bytes(tree, capsys):
     assert contents(tree) == before
 
 
+def test_a_python_without_torch_puts_it_in_and_takes_it_out(tree):
+    """The command enters no environment: the user's own Python runs it."""
+    before = contents(tree)
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'numpy', 'gradio'))); import runpy; "
+    for more in ([], ["--undo"]):
+        code = f"{blocked}sys.argv = ['nagtime.py', 'fooocus', '--tree', {str(tree)!r}, '--yes', *{more!r}]; "
+        code += "runpy.run_path('nagtime.py', run_name='__main__')"
+        done = subprocess.run([sys.executable, "-c", code], cwd=command.ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert (contents(tree) == before) == bool(more)
+
+
 def test_twice_is_refused_and_changes_nothing(tree, capsys):
     assert command.main(["--tree", str(tree), "--yes"]) == 0
     before = contents(tree)

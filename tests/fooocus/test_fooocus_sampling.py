@@ -193,3 +193,31 @@ def test_a_picture_that_lost_its_guidance_half_way_says_which_steps_had_it(host,
     told = report_of_last()
     assert "1-2 of 4" in told and "&lt;third step&gt;" in told and "without guidance" not in told
     assert hooks(host) == 0
+
+
+def test_an_error_while_closing_leaves_no_hook_and_keeps_what_was_guided(host, monkeypatch, capsys):
+    plain = draw(host)
+    monkeypatch.setattr(Guidance, "close", lambda self: 1 / 0)
+    draw(host, fooocus.NagTask(ON))
+    reports, error = fooocus.last_report()
+    assert hooks(host) == 0 and reports["NAG"].guided_steps == [1, 2, 3, 4]
+    assert "ZeroDivisionError" in error and "ZeroDivisionError" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert torch.equal(draw(host), plain)
+
+
+def test_while_a_picture_is_drawn_and_when_it_was_stopped_no_report_is_promised_yet(host):
+    pytest.importorskip("gradio")
+    from extras.nag.ui.fooocus_panel import report_of_last
+
+    seen = []
+    own = host.samplers.sampling_function
+    host.samplers.sampling_function = lambda *args, **more: seen.append(report_of_last()) or own(*args, **more)
+    host.explode = None
+    draw(host, fooocus.NagTask(ON))
+    assert all("comes with the finished picture" in told for told in seen) and len(seen) == 4
+    host.explode = Interrupted()
+    with pytest.raises(Interrupted):
+        draw(host, fooocus.NagTask(ON))
+    told = report_of_last()
+    assert "comes with the finished picture" in told or "<table" in told, told

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ..fields import FIELDS
-from ..hosts.fooocus.task import CONTROLS, last_is_off, last_report
+from ..hosts.fooocus.task import CONTROLS, last_has_no_report_yet, last_is_off, last_report
 from .controls import control
 from .message import NOTHING_YET, error_html, off_html, report_html
 
@@ -24,6 +24,7 @@ _STYLE = """<style>.nag-time-bars rect { fill: var(--primary-500, #f97316); }
 .nag-time-error * { color: #b91c1c !important; font-weight: 600; }
 .dark .nag-time-error * { color: #f87171 !important; }
 .nag-time-warning * { color: #b45309 !important; } .dark .nag-time-warning * { color: #fbbf24 !important; }</style>"""
+_DRAWING = '<p class="nag-time-none">The report comes with the finished picture; one that is stopped has none.</p>'
 _STRENGTH = ("scale", "tau", "alpha")
 
 
@@ -52,5 +53,7 @@ def report_of_last() -> str:
             return _STYLE + error_html(error)
         passes[begun[-1]] = replace(passes[begun[-1]], error=error)  # some steps were guided, and the table says which
     if not passes:
+        if last_has_no_report_yet():
+            return _DRAWING
         return off_html() if last_is_off() else NOTHING_YET
     return _STYLE + report_html(passes)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from ...guidance import Guidance
+from ...part import undo
+from ...taps import remove_leftovers
 from ..webui.grid import Grid
 from ..webui.negative import strip_tags
 from ..webui.others import Others
@@ -125,7 +127,7 @@ class Picture:
             self.task.fail(error)
             running, self._pass = self._pass, None
             if running is not None:
-                running.close()
+                undo([running.close])
             return otherwise
 
     def close(self) -> None:
@@ -211,11 +213,16 @@ class Pass:
 
     def close(self) -> None:
         """No hook is left; the task has the reports."""
-        self._unwatch()
         run, self.run, self.model = self.run, None, None
+        self._unwatch()
         if run is None:
             return
-        reports = run.close()
+        try:
+            reports = run.close()
+        except Exception:  # the last way out: whatever it has left in the model
+            remove_leftovers(run.model)
+            self.picture.task.done(run.reports)  # what was guided, was
+            raise
         for method, texts in self._others.told(run).items():
             reports[method].warnings += texts
         self.picture.task.done(reports)

@@ -32,6 +32,11 @@ def last_is_off() -> bool:
     return bool(_drawing) and _drawing[-1].settings is None and _drawing[-1].refusal is None
 
 
+def last_has_no_report_yet() -> bool:
+    """Whether the picture begun last is guided and not done: one that was stopped stays so."""
+    return bool(_drawing) and _drawing[-1].settings is not None
+
+
 class NagTask:
     """The settings of one Fooocus task and the reports of the picture in work.
 
