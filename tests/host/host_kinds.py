@@ -21,7 +21,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("Forge Classic", "skip_uncond"): "Forge Classic leaves the unused half out by itself",
     ("reForge", "Euler A Comfy RF"): _RF,
     ("reForge", "DPM++ 2S Ancestral Comfy RF"): _RF,
-    ("Forge", "infotext"): "PNG Info reads it; Forge's API fails on any request with the field infotext",
 }
 """(host, what): why it is so. Tests ask for ``what`` by host.differs()."""
 
