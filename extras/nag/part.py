@@ -20,7 +20,7 @@ from .effect import Effect, settle
 from .errors import without_frames
 from .fused import FusedRule
 from .layers import Layer
-from .report import NOTHING_GUIDED, Report
+from .report import ENDED_EARLY, NO_STEP, NOTHING_GUIDED, Report
 from .schedule import Resolved, Schedule, lowered_cfg
 
 Rows = Sequence[tuple[int, int]]  # (row of the call's batch, image) pairs
@@ -295,7 +295,8 @@ class Part:
             told.append(neutral)
         planned = self.resolved is None or self.resolved.guided_steps
         if not report.calls and planned and self.state.error is None and not self.skipped:
-            told.append(NOTHING_GUIDED)
+            guided = any(evaluation.strength > 0 for evaluation in self.account.evaluations)
+            told.append(NOTHING_GUIDED if guided else ENDED_EARLY if self.account.evaluations else NO_STEP)
         return told
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from .schedule import ranges
 
 NOTHING_GUIDED = "no attention call was guided although the window contains steps"
+ENDED_EARLY = "nothing was guided: sampling ended before the window's first step"
+NO_STEP = "nothing was guided: the pass ended before its first step, or the host told of none"
 
 
 @dataclass
@@ -101,8 +103,8 @@ def combine(reports: Iterable[Report]) -> Report:
     result.per_step = [steps[number] for number in sorted(steps)]
     result.guided_steps = [line["step"] for line in result.per_step if line["calls"]]
     result.mean_change = total / result.calls if result.calls else 0.0
-    if result.calls and NOTHING_GUIDED in result.warnings:
-        result.warnings.remove(NOTHING_GUIDED)
+    if result.calls:
+        result.warnings = [w for w in result.warnings if w not in (NOTHING_GUIDED, ENDED_EARLY, NO_STEP)]
     return result
 
 

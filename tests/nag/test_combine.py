@@ -1,6 +1,8 @@
 """Reports of several runs as one: batches, and before and after a change of model."""
 
-from extras.nag.report import NOTHING_GUIDED, Report, combine
+import pytest
+
+from extras.nag.report import ENDED_EARLY, NO_STEP, NOTHING_GUIDED, Report, combine
 
 
 def report(steps, calls, change, **rest):
@@ -23,10 +25,11 @@ def test_calls_add_up_and_changes_are_weighted():
     assert both.per_layer["attn"]["calls"] == 8
 
 
-def test_nothing_guided_is_said_only_when_true_of_all():
-    idle = report([], 0, 0.0, warnings=[NOTHING_GUIDED])
-    assert combine([idle, report([1], 1, 0.1)]).warnings == []
-    assert combine([idle, report([], 0, 0.0, warnings=[NOTHING_GUIDED])]).warnings == [NOTHING_GUIDED]
+@pytest.mark.parametrize("text", [NOTHING_GUIDED, ENDED_EARLY, NO_STEP])
+def test_nothing_guided_is_said_only_when_true_of_all(text):
+    idle = report([], 0, 0.0, warnings=[text, "other"])
+    assert combine([idle, report([1], 1, 0.1)]).warnings == ["other"]
+    assert combine([idle, report([], 0, 0.0, warnings=[text])]).warnings == [text, "other"]
 
 
 def test_the_first_error_and_each_warning_once():

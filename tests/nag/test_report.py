@@ -8,6 +8,7 @@ import torch
 from nag_runs import TIMES, each, guided, latents, text
 
 from extras.nag import Run, Settings
+from extras.nag.report import ENDED_EARLY, NO_STEP, NOTHING_GUIDED
 from extras.nag.taps import count_taps
 
 # -- never silent, never in the way ---
@@ -80,9 +81,19 @@ def test_attention_that_bypasses_to_q_is_a_warning(sd1):
 def test_a_run_that_never_calls_says_so(unet):
     with Run(Settings(), unet.model) as run:
         run.begin(TIMES)
-    assert any("no attention call" in w for w in run.report.warnings)
+        run.step_at(TIMES[0])
+    assert run.report.warnings == [NOTHING_GUIDED]
     assert run.report.summary().startswith("NAG did not act")
     assert "NAG warning" in run.report.infotext()
+
+
+def test_a_run_that_was_ended_before_it_could_act_is_no_malfunction(unet):
+    for steps, told in ((0, NO_STEP), (1, ENDED_EARLY), (2, ENDED_EARLY)):
+        with Run(Settings(start=0.6, end=1.0), unet.model) as run:
+            run.begin([999.0, 749.0, 499.0, 249.0])
+            for time in (999.0, 749.0)[:steps]:
+                run.step_at(time)
+        assert run.report.warnings == [told]
 
 
 def test_an_empty_window_is_one_warning(unet):

@@ -3,6 +3,8 @@
 import pytest
 from front_helpers import leftovers, script_of
 
+from extras.nag.report import ENDED_EARLY
+
 GLASSES = {"negative": "glasses", "scale": 8}
 
 
@@ -121,6 +123,19 @@ def test_interrupt_and_skip(draw, plain, engine, step, how):
     assert stopped.report["guided_steps"] == list(range(1, step + 1))
     assert leftovers(engine) == 0
     assert draw(cfg_scale=7).same(plain)
+
+
+@pytest.mark.parametrize("how", ["interrupt", "skip"])
+def test_stopped_before_the_window_nothing_is_wrong(draw, engine, how):
+    from modules import script_callbacks
+
+    stop = lambda params: getattr(engine, how)()  # noqa: E731
+    script_callbacks.on_cfg_denoised(stop)
+    try:
+        stopped = draw({**GLASSES, "start": 0.6, "end": 1.0}, cfg_scale=7)
+    finally:
+        script_callbacks.remove_callbacks_for_function(stop)
+    assert not stopped.report["calls"] and stopped.report["warnings"] == [ENDED_EARLY]
 
 
 def test_another_model_in_between(draw, plain, engine, front_models):

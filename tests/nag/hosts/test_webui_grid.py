@@ -53,3 +53,15 @@ def test_a_churned_sigma_belongs_to_its_step(churn):
     assert [resolved.step_at(made.time_of(denoiser, sigma)) for sigma in seen] == [1, 2, 3, 4, 5]
     if churn:
         assert seen != pytest.approx(sigmas[:-1].tolist())
+
+
+@pytest.mark.parametrize("image", [True, False])
+def test_unipc_that_is_left_no_step_has_no_grid(image):
+    """img2img with a low strength: the host fails on it, with us or without."""
+
+    def unipc():
+        """Its name is what it is known by."""
+
+    sampler = SimpleNamespace(model_wrap_cfg=SimpleNamespace(inner_model=SimpleNamespace(inner_model=None)), func=unipc)
+    made = grid_of_call(sampler, {"timesteps": torch.tensor([]), "is_img2img": image}, 4)
+    assert made.times == () and made.sigmas == ()

@@ -163,6 +163,8 @@ def _time_at(model: Any, sigma: float) -> float:
 def _unipc_times(model: Any, ascending: Tensor, is_img2img: bool) -> list[float]:
     """UniPC makes its own times from the number of steps."""
     steps = len(ascending)
+    if not steps:  # the host fails on it too
+        return []
     first = float(ascending[-1]) / 1000 + 1 / 1000 if is_img2img else 1.0
     try:
         from modules import shared
