@@ -8,6 +8,7 @@ thread, in the ways that are taken on a GPU. What a launch costs beyond that is 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,10 +25,10 @@ from extras.nag.direct import Direct
 from . import arms
 from .arms import BASE, DUPLICATE, FUSED, NAG, NAG_PAG, OFF, OUTSIDE, PAG_FUSED, SHARED
 from .shapes import SHAPES, Subject, build
-from .timing import Spread, one_step, take_turns
+from .timing import Spread
 
-COMPARED = (BASE, OFF, OUTSIDE, NAG, FUSED, NAG_PAG, PAG_FUSED, SHARED, DUPLICATE)
 WARM = 3
+COMPARED = (BASE, OFF, OUTSIDE, NAG, FUSED, NAG_PAG, PAG_FUSED, SHARED, DUPLICATE)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def _length(x: Tensor, spare: Tensor | None, into: Tensor | None = None) -> Tens
 
 def asked(name: str, rounds: int) -> dict[str, Any]:
     """Of a UNet of SHAPES: {"layers": how many NAG guides, "rounds", "seconds" of the plain step, "steps": {step ->
-    Spread of its ratios to the plain one}}, JSON-ready."""
+    Spread of its ratios to the plain one of the same round}}, JSON-ready."""
     shape = SHAPES[name].thin()
     cpu = torch.device("cpu")
     with as_on_a_gpu():
@@ -64,16 +65,31 @@ def asked(name: str, rounds: int) -> dict[str, Any]:
             guided = every[NAG]
             assert isinstance(guided, arms.Guided)
             layers = len(guided.guidance.runs[0].layers)
-            for _ in range(WARM):
-                for arm in every.values():
-                    one_step(arm)
-            times = take_turns(every, rounds)
+            seconds: dict[str, list[float]] = {name: [] for name in every}
+            for number in range(WARM + rounds):
+                names = list(every)
+                for way in names[number % len(names) :] + names[: number % len(names)]:
+                    seconds[way].append(_second_of_two(every[way]))
         finally:
             for arm in every.values():
                 arm.close()
+    plain = seconds[BASE][WARM:]
+    ratios = {way: [s / p for s, p in zip(seconds[way][WARM:], plain, strict=True)] for way in every}
     return {
         "layers": layers,
         "rounds": rounds,
-        "seconds": statistics.median(times.busy[BASE].values()),
-        "steps": {step: asdict(Spread.of(times.ratios(step))) for step in every},
+        "seconds": statistics.median(plain),
+        "steps": {way: asdict(Spread.of(ratios[way])) for way in every},
     }
+
+
+def _second_of_two(arm: arms.Arm) -> float:
+    """Processor seconds of a step that follows one of its kind, as steps do."""
+    arm.ready()
+    try:
+        arm.step()
+        begun = time.process_time()
+        arm.step()
+        return time.process_time() - begun
+    finally:
+        arm.rest()
