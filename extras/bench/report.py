@@ -246,10 +246,10 @@ def _asked(found: Record) -> str:
     each = {n: 1e6 * (steps[n]["median"] - 1) * base / found["layers"] for n in (NAG, FUSED, DUPLICATE) if n in steps}
     more = ", ".join(f"`{name}` {microseconds:.0f}" for name, microseconds in each.items())
     return (
-        f"**Where a GPU waits for the CPU** (the same blocks with almost no width, one thread, the second of two "
-        f"steps, {found['rounds']} rounds: what Python and torch take to ask for a step, whatever it computes; a launch on a "
-        f"GPU comes on top): the plain step {1000 * base:.1f} ms; ratios to it: {ratios}. Microseconds for each of the "
-        f"{found['layers']} layers that NAG guides: {more}."
+        "**Where a GPU waits for the CPU** (the same blocks with almost no width, one thread, the second of two "
+        f"steps, {found['rounds']} rounds: what Python and torch take to ask for a step, whatever it computes; "
+        f"a launch on a GPU comes on top): the plain step {1000 * base:.1f} ms; ratios to it: {ratios}. "
+        f"Microseconds for each of the {found['layers']} layers that NAG guides: {more}."
     )
 
 
