@@ -17,12 +17,20 @@ Lengths = tuple[Tensor, Tensor]
 
 @dataclass(slots=True)
 class Effect:
-    """In one layer. ``noted``: lengths of which settle() has not yet made sums. ``sums``: (totals, place in them of the
-    change's, place of z_pos's); they stay on the device until a run ends."""
+    """In one layer. ``noted``: lengths of which settle() has not yet made sums. The sums stay on the device until a run
+    ends: the first are kept in ``totals``, from place ``at`` on, others in ``more``, as there is one of these for each
+    layer and step, and Python's collector looks at every object."""
 
     noted: tuple[Lengths, ...] = ()
-    sums: tuple[tuple[Tensor, int, int], ...] = ()
+    totals: Tensor | None = None
+    at: int = 0
+    more: tuple[tuple[Tensor, int, int], ...] = ()
     share: float = 1.0  # what the change is yet to be multiplied by
+
+    @property
+    def sums(self) -> tuple[tuple[Tensor, int, int], ...]:
+        """(totals, place in them of the change's, place of z_pos's)."""
+        return self.more if self.totals is None else ((self.totals, self.at, self.at + 1), *self.more)
 
 
 def settle(effects: Iterable[Effect]) -> None:
@@ -36,7 +44,10 @@ def settle(effects: Iterable[Effect]) -> None:
     for noted in alike.values():
         totals = torch.stack([length for _, lengths in noted for length in lengths]).flatten(1).sum(1)
         for number, (effect, _) in enumerate(noted):
-            effect.sums += ((totals, 2 * number, 2 * number + 1),)
+            if effect.totals is None:
+                effect.totals, effect.at = totals, 2 * number
+            else:
+                effect.more += ((totals, 2 * number, 2 * number + 1),)
 
 
 def read(effects: Iterable[Effect]) -> list[float]:
