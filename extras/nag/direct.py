@@ -86,8 +86,11 @@ class Direct:
             examples = [*(example(x, *_EXAMPLE) for x in features), *map(example, numbers)]
             graph = make_fx(written, select_decomp_table(), tracing_mode="symbolic")(*examples)
             symbolic = [node.meta["val"] for node in graph.graph.nodes if node.op == "placeholder"]
-            # no pool of compiler processes that would outlive the run
-            with config.patch(compile_threads=1), tracing(TracingContext(symbolic[0].fake_mode)):
+            # no pool of compiler processes that would outlive the run; no cache of graphs, in which torch 2.6 cannot
+            # keep this one, and prints that (the cache of compiled code remains)
+            wanted = {"compile_threads": 1, "fx_graph_cache": False}
+            known = {name: value for name, value in wanted.items() if hasattr(config, name)}
+            with config.patch(known), tracing(TracingContext(symbolic[0].fake_mode)):
                 made: Made = compile_fx_inner(graph, symbolic)
         return made
 
