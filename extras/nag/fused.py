@@ -82,9 +82,11 @@ class FusedRule:
             lengths = _direct_into((z_pos, z_neg, into), numbers)
             if lengths is not None:
                 return into, (lengths[0], lengths[1])
-        return self._by_torch((z_pos, z_neg, empty_as(z_pos) if into is None else into), numbers, by_token)
+        return self._by_the_compiler((z_pos, z_neg, empty_as(z_pos) if into is None else into), numbers, by_token)
 
-    def _by_torch(self, features: tuple[Tensor, Tensor, Tensor], numbers: Sequence[Tensor], by_token: bool) -> Done:
+    def _by_the_compiler(
+        self, features: tuple[Tensor, Tensor, Tensor], numbers: Sequence[Tensor], by_token: bool
+    ) -> Done:
         z_pos, z_neg, into = features
         tensors = features
         if not by_token and z_pos.shape == z_neg.shape and all(t.is_contiguous() for t in features):
