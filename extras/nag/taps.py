@@ -56,13 +56,11 @@ class RuleState(PartState):
     ) -> Tensor:
         """``z_pos`` (rows, tokens, width) guided with the strength of this step and layer; ``rows``: of the call,
         ``images``: the image of each. ``effect``, ``into``: as of normalized_guidance()."""
-        strength: float | Tensor = self.strength * layer.strength
-        if self.adaptive.power:
-            strength = self.adaptive.factor(layer, images, z_pos, z_neg, learn=self.counting) * strength
+        factor = self.adaptive.factor(layer, images, z_pos, z_neg, learn=self.counting)
+        strength = factor * (self.strength * layer.strength)
         numbers = (self.scale, self.tau, self.alpha, strength)
         guided = normalized_guidance(z_pos, z_neg, *numbers, effect, into, self.kernel)
-        if self.map is not None:
-            self.draw(rows, guided, z_pos)
+        self.draw(rows, guided, z_pos)
         return guided
 
 
@@ -170,7 +168,7 @@ class Tap:
             return out
         for group in state.groups:
             where = group.where(z_pos.device)
-            every = isinstance(where, slice) and len(group.rows) == z_pos.shape[0]
+            every = group.covers(z_pos.shape[0])
             rows = whole = z_pos if every else z_pos[where]
             queries = seen if every else seen[where]
             if self.text_part is not None:
